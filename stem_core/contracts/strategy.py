@@ -1,0 +1,58 @@
+"""What a concurrency strategy must do: decide where a function runs."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Literal, Protocol
+
+from stem_core.model._value import value
+
+
+@value
+class Call:
+    """One run of one task, as strategies see it: bytes in, bytes out."""
+
+    #: Id of the task being run, and its attempt: what a cancellation aims at.
+    id: str
+    attempt: int
+    task: str
+    #: JSON text ``[args, kwargs]``.
+    payload: bytes
+    #: What the invoker needs to give the function its ``ctx``; opaque to the strategy.
+    context: object
+
+
+class Invoker(Protocol):
+    """Handed to a strategy by the worker: decodes the arguments, calls the function, encodes what it returns."""
+
+    async def call(self, call: Call) -> bytes:
+        """Run the function on the current event loop. Raises what the function raises."""
+        ...
+
+    def call_sync(self, call: Call) -> bytes:
+        """Run a plain function in the current thread. Raises what the function raises."""
+        ...
+
+
+class ConcurrencyStrategy(ABC):
+    """Runs calls. Belongs to the worker's event loop."""
+
+    #: Whether a running call can be ended against its will.
+    preemptible: bool = False
+
+    @abstractmethod
+    async def run(self, call: Call) -> bytes:
+        """Run the call and return the encoded result; raise what the function raised.
+
+        Each call comes in an asyncio task of its own. When that task is cancelled, this method lets the
+        ``CancelledError`` through as soon as the function can be left: at its next await on the event loop;
+        a thread cannot be left, so there it goes on waiting, and the function sees ``ctx.check()``.
+        """
+
+    @abstractmethod
+    async def resize(self, slots: int) -> None:
+        """Have room for this many calls at once; never cuts a running one."""
+
+    @abstractmethod
+    async def close(self, mode: Literal["drain", "abandon"]) -> None:
+        """``drain``: return when all calls have ended. ``abandon``: return at once and let go of what still runs."""

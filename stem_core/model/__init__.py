@@ -1,0 +1,90 @@
+"""The values that everything else speaks in. No module here does anything."""
+
+from __future__ import annotations
+
+from stem_core.model.deadletter import DeadMessage, StoredMessage
+from stem_core.model.delivery import (
+    ACK,
+    DONE,
+    LOST,
+    Ack,
+    Action,
+    DeadLetter,
+    Delivery,
+    QueueDepth,
+    Receipt,
+    Release,
+    Retry,
+    Settlement,
+    Verdict,
+)
+from stem_core.model.envelope import (
+    DEFAULT_PRIORITY,
+    MAX_PRIORITY,
+    MIN_PRIORITY,
+    WIRE_VERSION,
+    Envelope,
+    Header,
+    Message,
+)
+from stem_core.model.heartbeat import HEARTBEATS, Heartbeat, WorkerPhase
+from stem_core.model.ids import child_id, new_id
+from stem_core.model.names import check_id, check_name, check_queue
+from stem_core.model.outcome import Cancelled, Failed, HandedBack, Outcome, Rejected, Retried, Succeeded
+from stem_core.model.retry import DEFAULT_RETRY, RetryPolicy
+from stem_core.model.revocation import REVOCATIONS, Revocation
+from stem_core.model.routing import Subscription
+from stem_core.model.status import ErrorInfo, Progress, TaskState, TaskStatus, supersedes
+from stem_core.model.urls import StoreUrl, mask
+
+__all__ = [
+    "ACK",
+    "DEFAULT_PRIORITY",
+    "DEFAULT_RETRY",
+    "DONE",
+    "HEARTBEATS",
+    "LOST",
+    "MAX_PRIORITY",
+    "MIN_PRIORITY",
+    "REVOCATIONS",
+    "WIRE_VERSION",
+    "Ack",
+    "Action",
+    "Cancelled",
+    "DeadLetter",
+    "DeadMessage",
+    "Delivery",
+    "Envelope",
+    "ErrorInfo",
+    "Failed",
+    "HandedBack",
+    "Header",
+    "Heartbeat",
+    "Message",
+    "Outcome",
+    "Progress",
+    "QueueDepth",
+    "Receipt",
+    "Rejected",
+    "Release",
+    "Retried",
+    "Retry",
+    "RetryPolicy",
+    "Revocation",
+    "Settlement",
+    "StoreUrl",
+    "StoredMessage",
+    "Subscription",
+    "Succeeded",
+    "TaskState",
+    "TaskStatus",
+    "Verdict",
+    "WorkerPhase",
+    "check_id",
+    "check_name",
+    "check_queue",
+    "child_id",
+    "mask",
+    "new_id",
+    "supersedes",
+]
