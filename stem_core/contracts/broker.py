@@ -51,8 +51,14 @@ class Broker(ABC):
         """
 
     @abstractmethod
-    async def receive(self, subscription: Subscription, limit: int, lease: float) -> list[Delivery]:
+    async def receive(
+        self, subscription: Subscription, limit: int, lease: float, *, suspects: int = 1
+    ) -> list[Delivery]:
         """Claim up to ``limit`` ready messages for ``lease`` seconds each, at once, without waiting for more.
+
+        At most ``suspects`` of them have ``crashes`` above 0, the crash that this very claim finds included; further
+        suspects stay where they are and neither hide nor delay what is no suspect. A worker holds one suspect at a
+        time, so that a message that kills its worker does not drag the same neighbours into quarantine again.
 
         Walks ``subscription.plan(limit)``. Within a queue: highest priority first, then the one that became ready
         first. Messages whose delay is over and leases that have ended count as ready; delays are never cut short.
