@@ -1,0 +1,42 @@
+# One verb a line; each works on a fresh checkout. `make help` lists them.
+
+CONSTRAINTS ?= constraints.txt
+KILL ?= 1
+ENVIRONMENT := CONSTRAINTS='$(CONSTRAINTS)' sh scripts/environment.sh
+PYTHON_IN_VENV := .venv/bin/python
+# What decides the contents of .venv; the stamps are older than these when something has to be installed again.
+INPUTS := pyproject.toml $(wildcard plugins/*/pyproject.toml) constraints.txt scripts/environment.sh
+
+export KILL
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test check docs build
+
+help: ## list the verbs
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' Makefile
+
+setup: .venv/.stem-dev ## make .venv with everything that tests and checks need
+
+demo: .venv/.stem-demo ## count the files of a directory tree with two workers, one of them killed (DIR=..., KILL=0)
+	@$(PYTHON_IN_VENV) examples/census/run.py $(DIR)
+
+test: .venv/.stem-dev ## run all tests (ARGS=... for pytest)
+	@$(PYTHON_IN_VENV) -m pytest $(ARGS)
+
+check: .venv/.stem-dev ## lint, format, types, layers
+	@.venv/bin/ruff check --quiet .
+	@.venv/bin/ruff format --check --quiet .
+	@.venv/bin/mypy --no-error-summary
+	@.venv/bin/lint-imports --no-timing
+
+docs: .venv/.stem-dev ## run every example of the documentation
+	@$(PYTHON_IN_VENV) -m pytest -q tests/docs $(ARGS)
+
+build: .venv/.stem-dev ## build the wheel and the sdist of every distribution into dist/
+	@for project in . plugins/*/; do $(PYTHON_IN_VENV) -m build --outdir dist "$$project" >/dev/null || exit 1; done; ls dist
+
+.venv/.stem-demo: $(INPUTS)
+	@$(ENVIRONMENT) demo
+
+.venv/.stem-dev: $(INPUTS)
+	@$(ENVIRONMENT) dev
