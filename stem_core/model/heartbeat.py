@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, ClassVar, Literal
 
-from stem_core.model._value import value
+from stem_core.model._value import flat, value
 
 #: The collection of the state store that holds the heartbeat records, keyed by worker id.
 HEARTBEATS = "heartbeats"
@@ -14,7 +14,12 @@ WorkerPhase = Literal["starting", "running", "quiet", "warm", "soft", "hard", "s
 
 @value
 class Heartbeat:
-    """The stored record of a live worker. Times are seconds since the epoch, spans are seconds."""
+    """The stored record of a live worker. Times are seconds since the epoch, spans are seconds.
+
+    It is the event of ``signals.worker_heartbeat`` as well: what handlers see is what the store keeps.
+    """
+
+    event_name: ClassVar[str] = "worker-heartbeat"
 
     worker: str
     host: str
@@ -33,3 +38,13 @@ class Heartbeat:
     at: float
     #: When to expect the next one at the latest; the record is dead after ``interval * 3``.
     interval: float
+
+    @property
+    def occurred_at(self) -> float:
+        """When it was made: :attr:`at`."""
+        return self.at
+
+    @property
+    def attributes(self) -> dict[str, Any]:
+        """The fields as one flat dict of JSON values, for logs."""
+        return flat(self)

@@ -1,0 +1,63 @@
+"""The one bus on which Stem tells what happens. Signals tell; middleware changes."""
+
+from __future__ import annotations
+
+from stem_core.signals.catalog import Signals
+from stem_core.signals.events import (
+    AfterTaskPublishEvent,
+    BeforeTaskPublishEvent,
+    Event,
+    TaskCrashedEvent,
+    TaskDeadLetteredEvent,
+    TaskEvent,
+    TaskExpiredEvent,
+    TaskFailedEvent,
+    TaskHandedBackEvent,
+    TaskLeaseLostEvent,
+    TaskPostrunEvent,
+    TaskPrerunEvent,
+    TaskProgressEvent,
+    TaskReceivedEvent,
+    TaskRejectedEvent,
+    TaskRetriedEvent,
+    TaskRevokedEvent,
+    TaskSucceededEvent,
+    WorkerEvent,
+    WorkerHeartbeatEvent,
+    WorkerInitEvent,
+    WorkerReadyEvent,
+    WorkerShutdownEvent,
+    WorkerStoppingEvent,
+)
+from stem_core.signals.signal import Handler, Listener, Signal
+
+__all__ = [
+    "AfterTaskPublishEvent",
+    "BeforeTaskPublishEvent",
+    "Event",
+    "Handler",
+    "Listener",
+    "Signal",
+    "Signals",
+    "TaskCrashedEvent",
+    "TaskDeadLetteredEvent",
+    "TaskEvent",
+    "TaskExpiredEvent",
+    "TaskFailedEvent",
+    "TaskHandedBackEvent",
+    "TaskLeaseLostEvent",
+    "TaskPostrunEvent",
+    "TaskPrerunEvent",
+    "TaskProgressEvent",
+    "TaskReceivedEvent",
+    "TaskRejectedEvent",
+    "TaskRetriedEvent",
+    "TaskRevokedEvent",
+    "TaskSucceededEvent",
+    "WorkerEvent",
+    "WorkerHeartbeatEvent",
+    "WorkerInitEvent",
+    "WorkerReadyEvent",
+    "WorkerShutdownEvent",
+    "WorkerStoppingEvent",
+]
