@@ -25,7 +25,7 @@ class Signals:
         self.owner = owner
         #: How many handlers raised, by event name.
         self.errors: Counter[str] = Counter() if shared is None else shared.errors
-        self._boards: dict[str, Board[Any]] = {} if shared is None else shared._boards
+        self._boards: dict[str, Board[Any]] = {} if shared is None else shared._boards  # noqa: SLF001 - its own class
         self.before_task_publish = self._signal(events.BeforeTaskPublishEvent)
         self.after_task_publish = self._signal(events.AfterTaskPublishEvent)
         self.task_received = self._signal(events.TaskReceivedEvent)

@@ -160,7 +160,7 @@ class Signal(Generic[E]):
                 answer = listener.handler(event)
                 if inspect.isawaitable(answer):
                     await answer
-            except (Exception, TaskInterrupted) as error:  # noqa: BLE001 - the owner is told, the sender goes on
+            except (Exception, TaskInterrupted) as error:
                 self._note(listener, error)
             except asyncio.CancelledError as error:
                 task = asyncio.current_task()
