@@ -1,0 +1,115 @@
+"""The messages for settings that cannot be used: origin, dotted key, value, what is accepted. Never a secret."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from stem_core.errors import InvalidSetting
+from stem_core.model import mask
+from stem_core.settings.declaration import Key
+from stem_core.settings.origins import Found, Origin
+
+_LONGEST_SHOWN = 80
+_SECRET_WORDS = ("secret", "password", "passwd", "token", "key", "credential", "auth", "dsn")
+
+
+def close_match(word: str, options: Iterable[str]) -> str | None:
+    """The option that was probably meant, or None."""
+    # Only paid for when something is wrong already.
+    from difflib import get_close_matches
+
+    return next(iter(get_close_matches(word, list(options), n=1, cutoff=0.7)), None)
+
+
+def show_raw(raw: object, *, hidden: bool = False, credentials: bool = False) -> str:
+    """A value that was not understood, for people. ``credentials``: it may hold some in any place."""
+    if hidden:
+        return "***"
+    if isinstance(raw, dict):
+        return "a table"
+    if isinstance(raw, str) and "://" in raw:
+        shown = repr(mask(raw))
+    else:
+        shown = repr(raw)
+        if "://" in shown or (credentials and "@" in shown):
+            return "***"
+    return shown if len(shown) <= _LONGEST_SHOWN else shown[: _LONGEST_SHOWN - 3] + "..."
+
+
+def invalid_value(key: Key, found: Found) -> InvalidSetting:
+    """A value that the parser of its setting refused."""
+    raw = show_raw(found.raw, hidden=found.hidden or key.secret, credentials=key.parse.credentials)
+    return InvalidSetting(
+        f"{found.origin}: {found.key} = {raw}: expected {key.parse.accepts}", key=key.dotted, origin=str(found.origin)
+    )
+
+
+def exceeds(low: tuple[Key, object, Origin], high: tuple[Key, object, Origin]) -> InvalidSetting:
+    """A value above that of another setting, which bounds it: both as key, value and origin."""
+    key, value, origin = low
+    other, bound, bound_origin = high
+    return InvalidSetting(
+        f"{origin}: {key.dotted} = {key.show(value)}: expected at most {other.dotted},"
+        f" which is {other.show(bound)} ({bound_origin})",
+        key=key.dotted,
+        origin=str(origin),
+        hint=f"set {key.dotted} ({key.environment[0]}) or {other.dotted} ({other.environment[0]})",
+    )
+
+
+def unknown_key(origin: Origin, dotted: str, raw: object, keys: Iterable[Key], *, variable: str = "") -> InvalidSetting:
+    """A key that its section does not have; ``keys`` are those that were possible there.
+
+    ``variable`` is the name of the environment variable it came by; empty for the other sources.
+    """
+    keys = list(keys)
+    # A misspelt key may stand for a secret one, and nobody can tell which.
+    hidden = any(key.secret for key in keys) or any(word in dotted.lower() for word in _SECRET_WORDS)
+    if variable:
+        prefix = keys[0].environment[0].removesuffix(keys[0].name.upper()) if keys else ""
+        by_word = {key.environment[0].removeprefix(prefix): key.environment[0] for key in keys}
+        match = close_match(variable.removeprefix(prefix), by_word)
+        hint = f"did you mean {by_word[match]}?" if match else _known(key.environment[0] for key in keys)
+    else:
+        by_word = {key.dotted.rpartition(".")[2]: key.dotted for key in keys}
+        if origin.kind == "file":
+            by_word = {key.file_name: f"{key.file_table}.{key.file_name}".lstrip(".") for key in keys}
+        match = close_match(dotted.rpartition(".")[2], by_word)
+        hint = f"did you mean {by_word[match]}?" if match else _known(by_word.values())
+    shown = show_raw(raw, hidden=hidden, credentials=True)
+    return InvalidSetting(
+        f"{origin}: {dotted} = {shown}: there is no such setting", key=dotted, origin=str(origin), hint=hint
+    )
+
+
+def unknown_section(origin: Origin, name: str, sections: Iterable[str]) -> InvalidSetting:
+    """A table in the file that belongs to nobody; ``sections`` are the tables that were possible."""
+    sections = sorted(section for section in sections if section)
+    match = close_match(name, sections)
+    hint = (
+        f"did you mean [{match}]?"
+        if match
+        else f"known tables: {', '.join(sections)}; that of a plugin needs the plugin installed and selected"
+    )
+    return InvalidSetting(f"{origin}: [{name}]: there is no such section", key=name, origin=str(origin), hint=hint)
+
+
+def no_table(origin: Origin, name: str, raw: object) -> InvalidSetting:
+    """A plain value where the file has to have a table."""
+    return InvalidSetting(
+        f"{origin}: {name} = {show_raw(raw, credentials=True)}: expected a table [{name}]",
+        key=name,
+        origin=str(origin),
+    )
+
+
+def ownerless(origin: Origin, dotted: str, explanation: str) -> InvalidSetting:
+    """A setting of a section whose plugin is not there. Its value may be a secret and is not shown."""
+    remedy = "load the plugin, or remove the setting"
+    if dotted.startswith("signing."):
+        remedy += "; to run unsigned on purpose set STEM_SIGNING_POLICY=off"
+    return InvalidSetting(f"{origin}: {dotted} is set, but {explanation}", key=dotted, origin=str(origin), hint=remedy)
+
+
+def _known(names: Iterable[str]) -> str:
+    return "known settings: " + ", ".join(sorted(names))

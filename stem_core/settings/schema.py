@@ -1,0 +1,154 @@
+"""The settings of the core. Spans are seconds, sizes are bytes."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import attrs
+
+from stem_core.settings import parsers as p
+from stem_core.settings.declaration import SettingsSection, setting
+
+
+@attrs.frozen(kw_only=True)
+class AppSettings:
+    """The top level of ``stem.toml`` or ``[tool.stem]``; ``STEM_<KEY>`` in the environment."""
+
+    app: str | None = setting(
+        None,
+        parse=p.text("MODULE:ATTRIBUTE, such as tasks:app"),
+        help="The app that commands load.",
+    )
+    namespace: str = setting(
+        "stem", parse=p.name("namespace"), help="Prefix of everything this deployment stores: queues, results, state."
+    )
+    broker_url: str | None = setting(
+        None, parse=p.url(), option="--broker", unset="a plugin's default", help="Address of the broker."
+    )
+    result_backend_url: str | None = setting(
+        None,
+        parse=p.url("none"),
+        option="--backend",
+        unset="the broker's, where it keeps results",
+        help="Address of the result backend; none stores no results.",
+    )
+    state_url: str | None = setting(
+        None,
+        parse=p.url(),
+        env=("STEM_REVOKE_STORE_URL",),
+        unset="the result backend's, else the broker's",
+        help="Address of the state store: revocations, heartbeats, locks.",
+    )
+    default_queue: str = setting(
+        "default", parse=p.queue(), help="Queue of tasks that name none, and of workers without -Q."
+    )
+    default_max_retries: int = setting(
+        3, parse=p.integer(0), help="How often a failed task is run again, unless it says otherwise."
+    )
+    plugins: tuple[str, ...] | None = setting(
+        None,
+        parse=p.many(p.text(), "plugins as NAME, no:NAME or a module, such as redis,signing"),
+        option="--plugin",
+        file_key="plugins.select",
+        unset="every installed plugin",
+        help="Which plugins to load: only those named, or all but those named no:NAME; empty for the built-ins only.",
+    )
+    require_config: bool = setting(
+        False, parse=p.boolean(), help="Refuse to enqueue on a default URL that nobody configured."
+    )
+    signals_enabled: bool = setting(True, parse=p.boolean(), help="Whether signals are sent at all.")
+    signals_disabled: tuple[str, ...] = setting(
+        (),
+        parse=p.many(p.text(), "names of signals, such as worker-heartbeat,task-prerun"),
+        help="Signals that are never sent.",
+    )
+    max_message_size: int = setting(
+        2**20, parse=p.size(1), help="The largest message that is sent or accepted, header and arguments together."
+    )
+    result_ttl: float = setting(86400.0, parse=p.duration(1.0), help="How long results are kept.")
+    dedupe_window: float = setting(
+        600.0, parse=p.duration(1.0), help="How long the id of a finished task is remembered against repeated sends."
+    )
+
+
+@attrs.frozen(kw_only=True)
+class WorkerSettings:
+    """Section ``[worker]``; ``STEM_WORKER_<OPTION>`` in the environment."""
+
+    namespace: str | None = setting(
+        None, parse=p.name("namespace"), unset="the app's namespace", help="Namespace of the worker's own records."
+    )
+    name: str | None = setting(
+        None, parse=p.worker_name(), unset="host, pid and a random part", help="The worker's id; %h is the host's name."
+    )
+    queues: tuple[str, ...] | None = setting(
+        None, parse=p.queues(), unset="the default queue", help="Queues to read, each NAME or NAME:WEIGHT."
+    )
+    strict: bool = setting(
+        False, parse=p.boolean(), help="Take the queues in the order written instead of sharing by weight."
+    )
+    concurrency: int | None = setting(
+        None, parse=p.integer(1), unset="derived from the tasks", help="How many tasks run at once."
+    )
+    strategy: str = setting(
+        "auto", parse=p.name("strategy"), help="Where tasks run: auto, event_loop, threads, or a plugin's own."
+    )
+    prefetch: int | None = setting(
+        None,
+        parse=p.integer(0),
+        unset="concurrency x prefetch_multiplier",
+        help="How many tasks are held ready beside the running ones.",
+    )
+    prefetch_multiplier: float = setting(
+        1.0,
+        parse=p.number(0.0),
+        env=("STEM_PREFETCH_MULTIPLIER",),
+        help="The prefetch as a multiple of the concurrency.",
+    )
+    shutdown_timeout: float = setting(25.0, parse=p.duration(), help="The whole time a SIGTERM may take.")
+    soft_margin: float = setting(
+        5.0, parse=p.duration(), help="How long before the end of shutdown_timeout running tasks are interrupted."
+    )
+    hard_margin: float = setting(
+        2.0, parse=p.duration(), help="How long before the end of shutdown_timeout everything is handed back."
+    )
+    heartbeat_interval: float = setting(5.0, parse=p.duration(0.1), help="Time between two heartbeats.")
+    lease: float = setting(30.0, parse=p.duration(1.0), help="How long a task stays with a worker that fell silent.")
+    stall_limit: float = setting(
+        10.0, parse=p.duration(0.1), help="After this long without a turn of its loop a worker counts as wedged."
+    )
+    wedge_timeout: float = setting(
+        300.0, parse=p.duration(0.1), help="After this long without a turn of its loop a worker gives up and exits."
+    )
+    max_crashes: int = setting(
+        3, parse=p.integer(1), help="After this many lost workers a task goes to the dead letters."
+    )
+    unknown_task_grace: float = setting(
+        600.0, parse=p.duration(), help="How long a message of an unknown task is handed back before it is given up."
+    )
+    track_started: bool = setting(
+        False, parse=p.boolean(), help="Write the status running at once instead of with the first lease renewal."
+    )
+    call_timeout: float = setting(10.0, parse=p.duration(0.1), help="The longest that one call to a store may take.")
+    log_level: Literal["debug", "info", "warning", "error", "critical"] = setting(
+        "info", parse=p.choice("debug", "info", "warning", "error", "critical"), help="The least level that is logged."
+    )
+    log_format: Literal["auto", "text", "json"] = setting(
+        "auto", parse=p.choice("auto", "text", "json"), help="How log lines look; auto: text on a terminal, else json."
+    )
+
+
+#: The settings of the app: everything outside a table.
+APP = SettingsSection(name="", schema=AppSettings)
+
+#: The settings of a worker.
+WORKER = SettingsSection(
+    name="worker",
+    schema=WorkerSettings,
+    at_most=(
+        ("soft_margin", "shutdown_timeout"),
+        ("hard_margin", "soft_margin"),
+        ("heartbeat_interval", "lease"),
+        ("stall_limit", "wedge_timeout"),
+    ),
+)
