@@ -1,0 +1,245 @@
+"""The opened app: the stores of one event loop, each call to them under a deadline."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from typing import TYPE_CHECKING, TypeVar
+from weakref import WeakKeyDictionary
+
+import attrs
+
+from stem_core.clock import SYSTEM_CLOCK, Clock
+from stem_core.contracts import Broker, Middleware, ResultBackend, StateStore
+from stem_core.errors import PayloadTooLarge, PublishError, StemError, StoreUnavailable
+from stem_core.model import Envelope, Message, StoreUrl
+from stem_core.signals import AfterTaskPublishEvent, BeforeTaskPublishEvent
+from stem_core.wire import seal
+
+if TYPE_CHECKING:
+    from stem_core.client.app import Stem
+    from stem_core.plugins.runtime import Runtime
+
+T = TypeVar("T")
+
+#: The most messages that go to the broker in one call.
+CHUNK = 1_000
+
+
+@attrs.define(eq=False, kw_only=True)
+class Session:
+    """What ``async with app.open() as session`` gives. Belongs to the event loop that opened it.
+
+    Direct calls to the stores are for the worker and tools; put them through :meth:`deadline`.
+    """
+
+    app: Stem
+    runtime: Runtime
+    broker: Broker
+    #: None when no results are kept (``result_backend_url = "none"``).
+    backend: ResultBackend | None
+    state: StateStore
+    clock: Clock
+    #: Seconds that one call to a store may take.
+    call_timeout: float
+    #: The most bytes of header and payload of one message.
+    max_message_size: int
+    #: The first is the outermost: the app's own, then those of plugins.
+    middleware: tuple[Middleware, ...] = ()
+
+    async def deadline(self, what: str, call: Awaitable[T], *, seconds: float | None = None) -> T:
+        """Await ``call``, at most ``seconds`` (default: ``call_timeout``).
+
+        ``what`` names the store and the call for the message: ``"broker: publish"``.
+
+        Raises:
+            StoreUnavailable: not done in time.
+        """
+        limit = self.call_timeout if seconds is None else seconds
+        try:
+            async with asyncio.timeout(limit):
+                return await call
+        except TimeoutError as error:
+            raise StoreUnavailable(
+                f"no answer within {limit:g} s ({what})",
+                hint="see that the store is up and can be reached, or raise worker.call_timeout "
+                "(STEM_WORKER_CALL_TIMEOUT)",
+            ) from error
+
+    async def publish(self, envelopes: Sequence[Envelope]) -> Sequence[Envelope]:
+        """Send the requests, through middleware and signals, in calls of at most :data:`CHUNK` messages.
+
+        Returns them as they were sent: as middleware left them.
+
+        Nothing is sent before every one of them is sealed and found small enough. When this raises a StoreError, any
+        of them may be in; the same envelopes may be sent again, and those that are in stay as they are.
+
+        Raises:
+            PublishError: a request that cannot be sent, is too large, or was refused by middleware; nothing was sent.
+            StoreError: the broker did not take them.
+        """
+        if self.middleware:
+            envelopes = [self._through_middleware(envelope) for envelope in envelopes]
+        signals = self.app.signals
+        now = self.clock.now()
+        messages = [self._seal(envelope, now) for envelope in envelopes]
+        if signals.before_task_publish:
+            for envelope in envelopes:
+                await signals.before_task_publish.send(BeforeTaskPublishEvent(occurred_at=now, envelope=envelope))
+        for start in range(0, len(messages), CHUNK):
+            await self.deadline("broker: publish", self.broker.publish(messages[start : start + CHUNK]))
+            if signals.after_task_publish:
+                now = self.clock.now()
+                for envelope in envelopes[start : start + CHUNK]:
+                    await signals.after_task_publish.send(AfterTaskPublishEvent(occurred_at=now, envelope=envelope))
+        return envelopes
+
+    def _through_middleware(self, envelope: Envelope) -> Envelope:
+        for layer in self.middleware:
+            try:
+                envelope = layer.enqueue(envelope)
+            except StemError:
+                raise
+            except Exception as error:
+                owner = f"{type(layer).__module__}.{type(layer).__qualname__}"
+                raise PublishError(
+                    f"the middleware {owner} refused {envelope.header.task}: {type(error).__name__}: {error}"
+                ) from error
+        return envelope
+
+    def _seal(self, envelope: Envelope, now: float) -> Message:
+        message = seal(envelope, now=now)
+        size = len(message.header) + len(message.payload)
+        if size > self.max_message_size:
+            raise PayloadTooLarge(task=envelope.header.task, size=size, limit=self.max_message_size)
+        return message
+
+
+@asynccontextmanager
+async def open_session(app: Stem, *, clock: Clock = SYSTEM_CLOCK) -> AsyncIterator[Session]:
+    """Open a session of its own on the running loop, without registering it with the app.
+
+    ``app.open()`` is what producers want; this is for threads with a loop and stores of their own.
+    Closes state store, backend and broker in this order.
+
+    Raises:
+        ConfigurationError, PluginError: as assembling the app does.
+        StoreError: a store cannot be opened.
+    """
+    runtime = app.runtime
+    runtime.require_usable()
+    timeout = runtime.settings.worker.call_timeout
+    urls = runtime.urls()
+    async with AsyncExitStack() as stack:
+        broker = await _enter(stack, "broker", urls.broker, timeout, runtime.open_broker)
+        backend = None
+        if urls.backend is not None:
+            backend = await _enter(stack, "result backend", urls.backend, timeout, runtime.open_backend)
+        state = await _enter(stack, "state store", urls.state, timeout, runtime.open_state)
+        yield Session(
+            app=app,
+            runtime=runtime,
+            broker=broker,
+            backend=backend,
+            state=state,
+            clock=clock,
+            call_timeout=timeout,
+            max_message_size=runtime.settings.app.max_message_size,
+            middleware=(*app.middleware, *runtime.middleware),
+        )
+
+
+async def _enter(
+    stack: AsyncExitStack,
+    what: str,
+    url: StoreUrl,
+    timeout: float,
+    opener: Callable[[], AbstractAsyncContextManager[T]],
+) -> T:
+    try:
+        async with asyncio.timeout(timeout):
+            return await stack.enter_async_context(opener())
+    except TimeoutError as error:
+        raise StoreUnavailable(
+            f"the {what} {url} could not be opened within {timeout:g} s",
+            hint="see that the store is up and can be reached from here",
+        ) from error
+
+
+@attrs.define(eq=False)
+class _Shared:
+    """The session of one loop, while any number of users hold it."""
+
+    ready: asyncio.Future[Session]
+    leave: asyncio.Event = attrs.field(factory=asyncio.Event)
+    users: int = 0
+    #: Set while it can be used.
+    session: Session | None = None
+    #: What enters and leaves the stores.
+    owner: asyncio.Task[None] | None = None
+
+
+class Sessions:
+    """The sessions that ``app.open()`` has open, by event loop."""
+
+    def __init__(self, app: Stem) -> None:
+        self._app = app
+        self._by_loop: WeakKeyDictionary[asyncio.AbstractEventLoop, _Shared] = WeakKeyDictionary()
+
+    def current(self) -> Session | None:
+        """The session of the running loop; None when there is no loop, or none is open on it."""
+        try:
+            shared = self._by_loop.get(asyncio.get_running_loop())
+        except RuntimeError:
+            return None
+        return None if shared is None else shared.session
+
+    @asynccontextmanager
+    async def enter(self) -> AsyncIterator[Session]:
+        """Open the session of the running loop, or use it once more; the last to leave closes it."""
+        loop = asyncio.get_running_loop()
+        shared = self._by_loop.get(loop)
+        if shared is None:
+            shared = self._by_loop[loop] = _Shared(ready=loop.create_future())
+            # A task of its own enters and leaves the stores: the first user may leave before the last,
+            # and scopes such as task groups must be left by the task that entered them.
+            shared.owner = loop.create_task(self._own(loop, shared), name=f"stem-session-{self._app.name}")
+        shared.users += 1
+        try:
+            yield await asyncio.shield(shared.ready)
+        finally:
+            shared.users -= 1
+            if shared.users == 0:
+                await self._close(loop, shared)
+
+    async def _own(self, loop: asyncio.AbstractEventLoop, shared: _Shared) -> None:
+        try:
+            async with open_session(self._app) as session:
+                shared.session = session
+                shared.ready.set_result(session)
+                await shared.leave.wait()
+        except Exception as error:
+            if shared.ready.done():
+                raise
+            shared.ready.set_exception(error)
+        finally:
+            self._forget(loop, shared)
+            # Only a cancellation while opening leaves it undone.
+            shared.ready.cancel()
+
+    async def _close(self, loop: asyncio.AbstractEventLoop, shared: _Shared) -> None:
+        self._forget(loop, shared)
+        shared.leave.set()
+        owner = shared.owner
+        if owner is None:
+            return
+        if not shared.ready.done():
+            owner.cancel()
+        # Shielded: a user that is cancelled while leaving must not cut the closing short.
+        await asyncio.shield(owner) if shared.ready.done() else await asyncio.wait([owner])
+
+    def _forget(self, loop: asyncio.AbstractEventLoop, shared: _Shared) -> None:
+        shared.session = None
+        if self._by_loop.get(loop) is shared:
+            del self._by_loop[loop]
