@@ -26,7 +26,6 @@ from typing import Protocol, TypeVar
 
 import attrs
 import pytest
-from support.clock import FakeClock
 
 from stem_core.clock import Clock
 from stem_core.contracts import Broker, ResultBackend, StateStore
@@ -41,6 +40,7 @@ from stem_core.model import (
     TaskStatus,
     Verdict,
 )
+from support.clock import FakeClock
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
@@ -134,7 +134,12 @@ class StoreCase:
 
 
 def message(
-    id: str, *, queue: str = "default", priority: int = DEFAULT_PRIORITY, delay: float = 0.0, payload: bytes = b"[[],{}]"
+    id: str,
+    *,
+    queue: str = "default",
+    priority: int = DEFAULT_PRIORITY,
+    delay: float = 0.0,
+    payload: bytes = b"[[],{}]",
 ) -> Message:
     """A sealed message; brokers never look inside, so the header need not be one."""
     return Message(
@@ -142,7 +147,9 @@ def message(
     )
 
 
-def messages(count: int, *, queue: str = "default", prefix: str = "job", priority: int = DEFAULT_PRIORITY) -> list[Message]:
+def messages(
+    count: int, *, queue: str = "default", prefix: str = "job", priority: int = DEFAULT_PRIORITY
+) -> list[Message]:
     """``count`` messages whose ids sort in the order of the list."""
     return [message(f"{prefix}-{n:04}", queue=queue, priority=priority) for n in range(count)]
 
@@ -152,9 +159,7 @@ def ids(deliveries: Iterable[Delivery]) -> list[str]:
     return [delivery.message.id for delivery in deliveries]
 
 
-async def claim(
-    broker: Broker, limit: int = 10, *, queue: str = "default", lease: float = LEASE
-) -> list[Delivery]:
+async def claim(broker: Broker, limit: int = 10, *, queue: str = "default", lease: float = LEASE) -> list[Delivery]:
     """Receive from one queue."""
     return await broker.receive(Subscription.of(queue), limit, lease)
 

@@ -1,0 +1,1 @@
+"""The built-in plugin. It imports what a third party may import, and nothing imports it but its entry point."""

@@ -1,0 +1,1 @@
+"""The concurrency strategies that come with the core."""
