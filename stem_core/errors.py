@@ -28,6 +28,7 @@
     │   ├── TaskFailed                  error type, message, traceback of the task
     │   ├── TaskCancelled               reason: revoked or expired
     │   └── ResultTimeout               not finished in time
+    ├── RetryTask                    1  raised by a task that wants to be run again
     ├── WorkerFailed                 1  a worker ended by an error of its own
     └── WorkerAlreadyRunning         2  a second live worker of one id
 
@@ -246,6 +247,15 @@ class ResultTimeout(ResultError):
             hint="wait longer, and see that a worker reads its queue",
         )
         self.id = id
+
+
+class RetryTask(StemError):
+    """Raised by a task that wants to be run again; made by ``ctx.retry(delay=...)``. Counts as a failed attempt."""
+
+    def __init__(self, message: str, *, delay: float | None = None) -> None:
+        super().__init__(message)
+        #: Seconds to wait; None: as the task's retry policy says.
+        self.delay = delay
 
 
 class WorkerFailed(StemError):

@@ -6,6 +6,7 @@ Sealed bytes are never encoded anew: a retry, a hand-back and a replay all carry
 from __future__ import annotations
 
 import re
+from typing import Any, cast
 
 import attrs
 import msgspec
@@ -139,7 +140,7 @@ def _usable(policy: RetryPolicy) -> bool:
 
 
 def _difference(header: Header, back: Header) -> str:
-    for field in attrs.fields(Header):
+    for field in attrs.fields(cast(Any, Header)):
         value = getattr(header, field.name)
         if value != getattr(back, field.name):
             return f"the request for {header.task!r} cannot be sent: {field.name}={value!r} is no value for that field"

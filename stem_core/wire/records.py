@@ -145,4 +145,4 @@ def _raw(data: bytes | None) -> Any:
 
 
 def _bytes(raw: Raw | UnsetType) -> bytes | None:
-    return None if raw is UNSET else bytes(raw)  # type: ignore[arg-type]
+    return None if raw is UNSET else bytes(raw)

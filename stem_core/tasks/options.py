@@ -1,0 +1,240 @@
+"""What can be said about a task where it is defined, and about one call of it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from datetime import datetime, timedelta
+from difflib import get_close_matches
+from typing import Any, Literal, TypedDict
+
+import attrs
+
+from stem_core.errors import InvalidOption
+from stem_core.model import DEFAULT_PRIORITY, DEFAULT_RETRY, MAX_PRIORITY, MIN_PRIORITY, RetryPolicy
+from stem_core.model._value import value
+from stem_core.model.names import check_id, check_name, check_queue
+
+#: Given the number of failed attempts (from 1) and the error of the last: seconds to wait, or None to give up.
+RetryRule = Callable[[int, BaseException], float | None]
+
+#: A span: seconds, or a timedelta.
+Span = float | timedelta
+
+
+class TaskArguments(TypedDict, total=False):
+    """The keyword arguments of ``@app.task``; what is left out has the default of :class:`TaskOptions`."""
+
+    queue: str | None
+    priority: int
+    max_retries: int | None
+    retry: RetryPolicy | RetryRule
+    soft_time_limit: Span | None
+    strategy: str
+    store_result: bool
+    result_ttl: Span | None
+    expires: Span | None
+
+
+class CallArguments(TypedDict, total=False):
+    """The keyword arguments of ``task.options(...)``; what is left out is as the task says."""
+
+    delay: Span | None
+    at: datetime | None
+    priority: int | None
+    expires: Span | datetime | None
+    headers: Mapping[str, str] | None
+    id: str | None
+    queue: str | None
+    max_retries: int | None
+    retry: RetryPolicy | None
+    soft_time_limit: Span | None
+    store_result: bool | None
+    result_ttl: Span | None
+
+
+@value
+class TaskOptions:
+    """The options of a task. Spans are in seconds."""
+
+    #: None: the default queue of the app.
+    queue: str | None = None
+    priority: int = DEFAULT_PRIORITY
+    #: None: the default of the app, 3.
+    max_retries: int | None = None
+    retry: RetryPolicy | RetryRule = DEFAULT_RETRY
+    #: How long one attempt may take before it is interrupted; None: no limit.
+    soft_time_limit: float | None = None
+    #: Where it runs: ``auto`` or the name of a strategy.
+    strategy: str = "auto"
+    store_result: bool = True
+    #: How long the result is kept; None: as the app says, 1 day.
+    result_ttl: float | None = None
+    #: Not to start later than this long after it was enqueued; None: no limit.
+    expires: float | None = None
+
+    @classmethod
+    def build(cls, options: Mapping[str, Any]) -> TaskOptions:
+        """From the keyword arguments of the task decorator, each checked.
+
+        Raises:
+            InvalidOption: an unknown option, or a value that cannot be used.
+            InvalidName: a queue or strategy with a name that it may not have.
+        """
+        return cls(**_checked(options, _TASK_CHECKS, "a task"))
+
+
+@value
+class CallOptions:
+    """The options of one call; None means: as the task says. Spans are in seconds, times seconds since the epoch."""
+
+    #: How long to wait before the first attempt; not together with ``at``.
+    delay: float | None = None
+    at: float | None = None
+    priority: int | None = None
+    #: Not to start later than this long after it was enqueued; not together with ``expires_at``.
+    expires: float | None = None
+    expires_at: float | None = None
+    headers: Mapping[str, str] | None = attrs.field(default=None, hash=False)
+    id: str | None = None
+    queue: str | None = None
+    max_retries: int | None = None
+    retry: RetryPolicy | None = None
+    soft_time_limit: float | None = None
+    store_result: bool | None = None
+    result_ttl: float | None = None
+
+    @classmethod
+    def build(cls, options: Mapping[str, Any]) -> CallOptions:
+        """From the keyword arguments of ``task.options``, each checked.
+
+        Raises:
+            InvalidOption: an unknown option, a value that cannot be used, ``delay`` together with ``at``.
+            InvalidName: a queue or id with a name that it may not have.
+        """
+        checked = _checked(options, _CALL_CHECKS, "a call")
+        if isinstance(options.get("expires"), datetime):
+            checked["expires_at"] = checked.pop("expires")
+        if checked.get("delay") is not None and checked.get("at") is not None:
+            raise InvalidOption("at", options["at"], "either delay or at, not both")
+        return cls(**checked)
+
+    def merged(self, options: Mapping[str, Any]) -> CallOptions:
+        """These options, those named in ``options`` replaced. A new start or expiry replaces the old in either form."""
+        newer = CallOptions.build(options)
+        changes = {name: getattr(newer, name) for name in options}
+        if "delay" in options or "at" in options:
+            changes |= {"delay": newer.delay, "at": newer.at}
+        if "expires" in options:
+            changes |= {"expires": newer.expires, "expires_at": newer.expires_at}
+        return attrs.evolve(self, **changes)
+
+
+#: The options of a call that says nothing.
+NO_OPTIONS = CallOptions()
+
+
+def _checked(options: Mapping[str, Any], checks: Mapping[str, Callable[[str, Any], Any]], what: str) -> dict[str, Any]:
+    checked: dict[str, Any] = {}
+    for name, given in options.items():
+        check = checks.get(name)
+        if check is None:
+            close = get_close_matches(name, checks, n=1)
+            accepted = f"{close[0]!r} instead" if close else "one of " + ", ".join(checks)
+            raise InvalidOption(name, given, f"{accepted}; {what} has no option {name!r}")
+        checked[name] = check(name, given)
+    return checked
+
+
+def _optional(check: Callable[[str, Any], Any]) -> Callable[[str, Any], Any]:
+    return lambda name, given: None if given is None else check(name, given)
+
+
+def _seconds(name: str, given: Any, *, least: Literal["0", "above 0"] = "above 0") -> float:
+    seconds = given.total_seconds() if isinstance(given, timedelta) else given
+    number = isinstance(seconds, int | float) and not isinstance(seconds, bool) and math.isfinite(seconds)
+    if not number or seconds < 0 or (seconds == 0 and least != "0"):
+        raise InvalidOption(
+            name, given, f"a number of seconds or a timedelta, {'0 or more' if least == '0' else least}"
+        )
+    return float(seconds)
+
+
+def _delay(name: str, given: Any) -> float:
+    return _seconds(name, given, least="0")
+
+
+def _moment(name: str, given: Any) -> float:
+    if not isinstance(given, datetime) or given.tzinfo is None or given.utcoffset() is None:
+        raise InvalidOption(name, given, "a datetime with a time zone, such as datetime.now(timezone.utc)")
+    return given.timestamp()
+
+
+def _expiry(name: str, given: Any) -> float:
+    return _moment(name, given) if isinstance(given, datetime) else _seconds(name, given)
+
+
+def _whole(least: int, most: int) -> Callable[[str, Any], int]:
+    def check(name: str, given: Any) -> int:
+        if isinstance(given, bool) or not isinstance(given, int) or not least <= given <= most:
+            raise InvalidOption(name, given, f"a whole number from {least} to {most}")
+        return int(given)
+
+    return check
+
+
+def _flag(name: str, given: Any) -> bool:
+    if not isinstance(given, bool):
+        raise InvalidOption(name, given, "True or False")
+    return given
+
+
+def _policy(name: str, given: Any) -> RetryPolicy:
+    if not isinstance(given, RetryPolicy):
+        raise InvalidOption(name, given, "a RetryPolicy, such as RetryPolicy.exponential(base=2, cap=600)")
+    return given
+
+
+def _policy_or_rule(name: str, given: Any) -> RetryPolicy | RetryRule:
+    if isinstance(given, RetryPolicy) or callable(given):
+        return given
+    raise InvalidOption(name, given, "a RetryPolicy, or a function of the number of failures and the error")
+
+
+def _headers(name: str, given: Any) -> dict[str, str]:
+    if not isinstance(given, Mapping) or not all(isinstance(t, str) for pair in given.items() for t in pair):
+        raise InvalidOption(name, given, "a mapping of text to text")
+    return dict(given)
+
+
+_priority = _whole(MIN_PRIORITY, MAX_PRIORITY)
+_retries = _optional(_whole(0, 1_000_000))
+_span = _optional(_seconds)
+_queue = _optional(lambda _, given: check_queue(given))
+
+_TASK_CHECKS: dict[str, Callable[[str, Any], Any]] = {
+    "queue": _queue,
+    "priority": _priority,
+    "max_retries": _retries,
+    "retry": _policy_or_rule,
+    "soft_time_limit": _span,
+    "strategy": check_name,
+    "store_result": _flag,
+    "result_ttl": _span,
+    "expires": _span,
+}
+
+_CALL_CHECKS: dict[str, Callable[[str, Any], Any]] = {
+    "delay": _optional(_delay),
+    "at": _optional(_moment),
+    "priority": _optional(_priority),
+    "expires": _optional(_expiry),
+    "headers": _optional(_headers),
+    "id": _optional(lambda _, given: check_id("task id", given)),
+    "queue": _queue,
+    "max_retries": _retries,
+    "retry": _optional(_policy),
+    "soft_time_limit": _span,
+    "store_result": _optional(_flag),
+    "result_ttl": _span,
+}
