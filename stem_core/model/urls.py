@@ -50,6 +50,10 @@ def mask(url: str) -> str:
     except ValueError:
         return "***"
     netloc = parts.netloc
+    if ":" in netloc and "@" in f"{parts.path}{parts.query}{parts.fragment}":
+        # Most likely a password that should have been escaped: a ``/``, ``?`` or ``#`` in it ended the host early.
+        scheme, _, location = url.partition("://")
+        return f"{scheme}://{location.partition(':')[0]}:***@{location.rpartition('@')[2]}"
     if "@" in netloc:
         credentials, _, host = netloc.rpartition("@")
         user, colon, _ = credentials.partition(":")

@@ -75,7 +75,13 @@ def setting(
         file_key: Where it stands in the file, when not as ``<key>`` in the table of the section (``table.key``).
     """
     declared = _Declared(parse=parse, help=help, env=env, secret=secret, unset=unset, option=option, file_key=file_key)
-    return attrs.field(default=default, metadata={_METADATA: declared})
+    careful = secret or parse.credentials
+    return attrs.field(
+        default=default,
+        metadata={_METADATA: declared},
+        # The sections are seen in debuggers, logs and failing asserts.
+        repr=(lambda value: "***" if secret else repr(value and parse.show(value))) if careful else True,
+    )
 
 
 @value

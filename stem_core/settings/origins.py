@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Literal
 
+import attrs
+
 from stem_core.model._value import value
 
 OriginKind = Literal["command-line", "environment", "code", "file", "default"]
@@ -28,7 +30,7 @@ DEFAULT = Origin(kind="default")
 class Found:
     """A value as one source has it, before it is parsed."""
 
-    raw: object
+    raw: object = attrs.field(repr=False)
     origin: Origin
     #: The dotted key as that source spells it.
     key: str

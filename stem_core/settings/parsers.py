@@ -27,7 +27,14 @@ class NotAccepted(ValueError):
 
 
 class Parser(Generic[T]):
-    """Reads one kind of value: ``parser(raw)`` gives the value or raises :class:`NotAccepted`, whatever the source."""
+    """Reads one kind of value: ``parser(raw)`` gives the value or raises :class:`NotAccepted`, whatever the source.
+
+    Args:
+        accepts: What is accepted, as it ends the sentence "expected ...".
+        read: The value of ``str``, typed or any other raw input; raises ValueError for one that is not accepted.
+        show: The text of a value that ``read`` would read.
+        credentials: Whether a value may have credentials inside; ``show`` masks them.
+    """
 
     __slots__ = ("_read", "_show", "accepts", "credentials")
 
@@ -52,7 +59,10 @@ class Parser(Generic[T]):
         Raises:
             NotAccepted: it is not what :attr:`accepts` says.
         """
-        return self._read(raw)
+        try:
+            return self._read(raw)
+        except ValueError as error:
+            raise NotAccepted from error
 
     def show(self, value: T) -> str:
         """The value for people: readable by this parser again, save for masked secrets."""
@@ -89,7 +99,7 @@ def number(minimum: float | None = None, maximum: float | None = None) -> Parser
         return _within(_finite(raw), minimum, maximum)
 
     def show(value: float) -> str:
-        return f"{value:g}"
+        return f"{value:.10g}"
 
     return Parser("a number" + _bounds(minimum, maximum, show), read, show)
 
@@ -119,7 +129,7 @@ def show_duration(seconds: float) -> str:
     for unit in ("d", "h", "m", "s"):
         if seconds and seconds % _DURATION_UNITS[unit] == 0:
             return f"{seconds / _DURATION_UNITS[unit]:.0f}{unit}"
-    return f"{seconds * 1000:g}ms" if 0 < seconds < 1 else f"{seconds:g}s"
+    return f"{seconds * 1000:.10g}ms" if 0 < seconds < 1 else f"{seconds:.10g}s"
 
 
 def size(minimum: int = 0) -> Parser[int]:
@@ -230,8 +240,8 @@ def _finite(raw: object) -> float:
         raise NotAccepted
     try:
         value = float(raw)
-    except OverflowError:
-        raise NotAccepted from None
+    except (OverflowError, ValueError) as error:
+        raise NotAccepted from error
     if not math.isfinite(value):
         raise NotAccepted
     return value

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from stem_core.errors import InvalidSetting
 from stem_core.model import mask
 from stem_core.settings.declaration import Key
-from stem_core.settings.origins import Found, Origin
+from stem_core.settings.origins import DEFAULT, Found, Origin
 
 _LONGEST_SHOWN = 80
 _SECRET_WORDS = ("secret", "password", "passwd", "token", "key", "credential", "auth", "dsn")
@@ -46,52 +46,53 @@ def invalid_value(key: Key, found: Found) -> InvalidSetting:
 
 def exceeds(low: tuple[Key, object, Origin], high: tuple[Key, object, Origin]) -> InvalidSetting:
     """A value above that of another setting, which bounds it: both as key, value and origin."""
-    key, value, origin = low
-    other, bound, bound_origin = high
+    # The one that somebody set is at fault, not a default.
+    (key, value, origin), (other, bound, bound_origin) = (high, low) if low[2] == DEFAULT else (low, high)
+    relation = "at least" if low[2] == DEFAULT else "at most"
     return InvalidSetting(
-        f"{origin}: {key.dotted} = {key.show(value)}: expected at most {other.dotted},"
+        f"{origin}: {key.dotted} = {key.show(value)}: expected {relation} {other.dotted},"
         f" which is {other.show(bound)} ({bound_origin})",
         key=key.dotted,
         origin=str(origin),
-        hint=f"set {key.dotted} ({key.environment[0]}) or {other.dotted} ({other.environment[0]})",
+        hint=f"change it, or set {other.dotted} ({other.environment[0]}) as well",
     )
 
 
-def unknown_key(origin: Origin, dotted: str, raw: object, keys: Iterable[Key], *, variable: str = "") -> InvalidSetting:
-    """A key that its section does not have; ``keys`` are those that were possible there.
-
-    ``variable`` is the name of the environment variable it came by; empty for the other sources.
-    """
+def unknown_key(origin: Origin, dotted: str, raw: object, keys: Iterable[Key]) -> InvalidSetting:
+    """A key that its section does not have; ``keys`` are those that were possible there."""
     keys = list(keys)
     # A misspelt key may stand for a secret one, and nobody can tell which.
     hidden = any(key.secret for key in keys) or any(word in dotted.lower() for word in _SECRET_WORDS)
-    if variable:
-        prefix = keys[0].environment[0].removesuffix(keys[0].name.upper()) if keys else ""
-        by_word = {key.environment[0].removeprefix(prefix): key.environment[0] for key in keys}
-        match = close_match(variable.removeprefix(prefix), by_word)
-        hint = f"did you mean {by_word[match]}?" if match else _known(key.environment[0] for key in keys)
+    if origin.kind == "environment":
+        by_word = {key.name: key.environment[0] for key in keys}
+        word = dotted.rpartition(".")[2].removesuffix("_file")
+    elif origin.kind == "file":
+        by_word = {key.file_name: f"{key.file_table}.{key.file_name}".lstrip(".") for key in keys}
+        word = dotted.rpartition(".")[2]
     else:
-        by_word = {key.dotted.rpartition(".")[2]: key.dotted for key in keys}
-        if origin.kind == "file":
-            by_word = {key.file_name: f"{key.file_table}.{key.file_name}".lstrip(".") for key in keys}
-        match = close_match(dotted.rpartition(".")[2], by_word)
-        hint = f"did you mean {by_word[match]}?" if match else _known(by_word.values())
-    shown = show_raw(raw, hidden=hidden, credentials=True)
+        by_word = {key.name: key.dotted for key in keys}
+        word = dotted.rpartition(".")[2]
+    match = close_match(word, by_word)
     return InvalidSetting(
-        f"{origin}: {dotted} = {shown}: there is no such setting", key=dotted, origin=str(origin), hint=hint
+        f"{origin}: {dotted} = {show_raw(raw, hidden=hidden, credentials=True)}: there is no such setting",
+        key=dotted,
+        origin=str(origin),
+        hint=f"did you mean {by_word[match]}?" if match else f"known settings: {', '.join(sorted(by_word.values()))}",
     )
 
 
-def unknown_section(origin: Origin, name: str, sections: Iterable[str]) -> InvalidSetting:
-    """A table in the file that belongs to nobody; ``sections`` are the tables that were possible."""
-    sections = sorted(section for section in sections if section)
-    match = close_match(name, sections)
-    hint = (
-        f"did you mean [{match}]?"
+def unknown_section(origin: Origin, name: str, tables: Iterable[str], missing: Iterable[str]) -> InvalidSetting:
+    """A table in the file that belongs to nobody, neither to what is loaded nor to what is known to be missing."""
+    known = sorted(filter(None, tables))
+    match = close_match(name, (*known, *missing))
+    return InvalidSetting(
+        f"{origin}: [{name}]: there is no such section",
+        key=name,
+        origin=str(origin),
+        hint=f"did you mean [{match}]?"
         if match
-        else f"known tables: {', '.join(sections)}; that of a plugin needs the plugin installed and selected"
+        else f"known sections: {', '.join(known)}; that of a plugin needs the plugin installed and selected",
     )
-    return InvalidSetting(f"{origin}: [{name}]: there is no such section", key=name, origin=str(origin), hint=hint)
 
 
 def no_table(origin: Origin, name: str, raw: object) -> InvalidSetting:
@@ -109,7 +110,3 @@ def ownerless(origin: Origin, dotted: str, explanation: str) -> InvalidSetting:
     if dotted.startswith("signing."):
         remedy += "; to run unsigned on purpose set STEM_SIGNING_POLICY=off"
     return InvalidSetting(f"{origin}: {dotted} is set, but {explanation}", key=dotted, origin=str(origin), hint=remedy)
-
-
-def _known(names: Iterable[str]) -> str:
-    return "known settings: " + ", ".join(sorted(names))

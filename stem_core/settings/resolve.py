@@ -18,6 +18,11 @@ from stem_core.settings.unknown import refuse_unknown, unknown_variables
 
 logger = logging.getLogger("stem_core.settings")
 
+_CORE = {key.dotted: key for key in (*APP.keys, *WORKER.keys)}
+
+#: Sections that no plugin may register.
+_RESERVED = frozenset({APP.name, WORKER.name, "plugins", "test"})
+
 
 @value
 class SettingRow:
@@ -45,7 +50,7 @@ class Settings:
         self._missing = dict(missing)
         everything = (APP, WORKER, *sections)
         self._keys = {key.dotted: key for section in everything for key in section.keys}
-        _refuse_clashes(everything, self._keys.values())
+        _refuse_clashes(sections, self._keys.values())
         refuse_unknown(sources, everything, self._missing)
         self._origins: dict[str, Origin] = {}
         self._sections = {section.name: self._build(section) for section in everything}
@@ -197,7 +202,7 @@ def peek(sources: Sources, key: str) -> tuple[Any, Origin]:
         KeyError: no setting of the core.
         InvalidSetting: its value cannot be parsed.
     """
-    return _value(sources, next(known for known in (*APP.keys, *WORKER.keys) if known.dotted == key))
+    return _value(sources, _CORE[key])
 
 
 def _value(sources: Sources, key: Key) -> tuple[Any, Origin]:
@@ -213,10 +218,9 @@ def _value(sources: Sources, key: Key) -> tuple[Any, Origin]:
 
 def _refuse_clashes(sections: Sequence[SettingsSection], keys: Iterable[Key]) -> None:
     names = [section.name for section in sections]
-    for name in {key.file_table for key in APP.keys} | {"test"}:
-        if name and name in names:
-            raise ConfigurationError(f"a plugin registers the settings section {name!r}, which is the core's own")
     for name in names:
+        if name in _RESERVED:
+            raise ConfigurationError(f"a plugin registers the settings section {name!r}, which is the core's own")
         if names.count(name) > 1:
             raise ConfigurationError(f"the settings section {name!r} is registered twice")
     owners: dict[str, str] = {}

@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import attrs
+
 from stem_core.errors import InvalidSetting
 from stem_core.model._value import value
 from stem_core.settings.declaration import Key
@@ -25,7 +27,7 @@ class ConfigFile:
     shown: str
     #: Where the settings stand in it: empty, or ``tool.stem``.
     root: str
-    data: dict[str, Any]
+    data: dict[str, Any] = attrs.field(repr=False)
 
     def origin(self, table: str) -> Origin:
         """The origin of what stands in ``table`` (empty: outside of a table)."""
@@ -37,11 +39,11 @@ class ConfigFile:
 class Sources:
     """All that the user said. Values are raw; nothing is checked yet."""
 
-    command_line: Mapping[str, object]
+    command_line: Mapping[str, object] = attrs.field(repr=False)
     #: The variables whose names begin with ``STEM_``.
-    environ: Mapping[str, str]
+    environ: Mapping[str, str] = attrs.field(repr=False)
     #: Each with the place in the code it came from, such as ``tasks.py:5``.
-    code: Mapping[str, tuple[object, str]]
+    code: Mapping[str, tuple[object, str]] = attrs.field(repr=False)
     file: ConfigFile | None
     #: Anchors relative things: the folder of the nearest stem.toml or pyproject.toml, else where the search began.
     directory: Path
@@ -122,7 +124,7 @@ def read_sources(
     Raises:
         InvalidSetting: a file that cannot be read or is no TOML, or two files in one folder.
     """
-    start = (directory or Path.cwd()).absolute()
+    start = (directory or Path.cwd()).resolve()
     config, anchor = _find_file(start) if file is None else (_load(file.absolute(), start), file.absolute().parent)
     everything = os.environ if environ is None else environ
     return Sources(
@@ -140,7 +142,7 @@ def _given(values: Mapping[str, object]) -> dict[str, object]:
 
 def _find_file(start: Path) -> tuple[ConfigFile | None, Path]:
     for folder in (start, *start.parents):
-        candidates = [path for name in ("stem.toml", "pyproject.toml") if (path := folder / name).is_file()]
+        candidates = [path for name in ("stem.toml", "pyproject.toml") if _is_file(path := folder / name)]
         if not candidates:
             continue
         files = [config for path in candidates if (config := _load(path, start)) is not None]
@@ -153,6 +155,13 @@ def _find_file(start: Path) -> tuple[ConfigFile | None, Path]:
             )
         return (files[0] if files else None), folder
     return None, start
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # a folder further up that this user may not look into
+        return False
 
 
 def _load(path: Path, start: Path) -> ConfigFile | None:

@@ -92,7 +92,7 @@ def _check_environment(sources: Sources, by_section: Mapping[str, Sequence[Key]]
         origin = Origin(kind="environment", detail=name)
         dotted = f"{section}.{name.removeprefix(_prefix(section)).lower()}"
         if section in by_section:
-            raise problems.unknown_key(origin, dotted, sources.environ[name], by_section[section], variable=name)
+            raise problems.unknown_key(origin, dotted, sources.environ[name], by_section[section])
         if reasons[section]:
             raise problems.ownerless(origin, dotted, reasons[section])
 
@@ -115,7 +115,7 @@ def _check_file(file: ConfigFile, by_section: Mapping[str, Sequence[Key]], reaso
                 first = next(iter(raw), "") if isinstance(raw, dict) else ""
                 raise problems.ownerless(file.origin(name), f"{name}.{first}".rstrip("."), reasons[name])
         elif isinstance(raw, dict):
-            raise problems.unknown_section(file.origin(""), name, (*tables, *reasons))
+            raise problems.unknown_section(file.origin(""), name, tables, reasons)
         else:
             raise problems.unknown_key(file.origin(""), name, raw, tables[""])
 
