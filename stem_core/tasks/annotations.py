@@ -15,8 +15,8 @@ from stem_core.errors import ConfigurationError
 from stem_core.tasks.context import TaskContext
 
 _SUPPORTED = (
-    "use JSON values, bytes, datetime, date, time, timedelta, UUID, Decimal, enums, Literal, dataclasses, attrs classes, "
-    "NamedTuple, TypedDict or msgspec.Struct; of anything else pass a text or an id and look it up in the task"
+    "use JSON values, bytes, datetime, date, time, timedelta, UUID, Decimal, enums, Literal, dataclasses, attrs "
+    "classes, NamedTuple, TypedDict or msgspec.Struct; of anything else pass a text or an id and look it up in the task"
 )
 
 Kind = inspect._ParameterKind  # noqa: SLF001 - the public way to the same class is through an instance
@@ -36,6 +36,8 @@ class Parameter:
     #: Of each item for ``*args`` and ``**kwargs``.
     type: Any
     decode: Callable[[bytes | msgspec.Raw], Any]
+    #: Whether values of the type are made of those of Python itself, whose ``==`` looks at everything.
+    comparable: bool = True
 
     @property
     def by_position(self) -> bool:
@@ -71,6 +73,7 @@ def parameters(task: str, function: Callable[..., Any]) -> tuple[bool, list[Para
                 and parameter.kind not in (Kind.VAR_POSITIONAL, Kind.VAR_KEYWORD),
                 type=hint,
                 decode=_decoder(task, parameter.name, hint),
+                comparable=_comparable(hint),
             )
         )
     return takes_context, found
@@ -167,6 +170,13 @@ def _foreign_type(hint: Any) -> Any:
         if isinstance(node, msgspec_inspect.CustomType) and node.cls is not object:
             return node.cls
     return None
+
+
+def _comparable(hint: Any) -> bool:
+    from msgspec import inspect as msgspec_inspect
+
+    own = (msgspec_inspect.DataclassType, msgspec_inspect.StructType, msgspec_inspect.CustomType)
+    return not any(isinstance(node, own) for node in _nodes(msgspec_inspect.type_info(hint), set()))
 
 
 def _nodes(node: Any, seen: set[int]) -> Iterator[Any]:

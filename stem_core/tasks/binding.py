@@ -14,7 +14,7 @@ from msgspec.structs import astuple
 
 from stem_core.errors import BadArguments
 from stem_core.tasks.annotations import Kind, Parameter
-from stem_core.tasks.fidelity import loss, suspicious, unfit
+from stem_core.tasks.fidelity import has_long_number, loss, unfit
 
 _encode = msgspec.json.Encoder().encode
 _decode_raw = msgspec.json.Decoder(tuple[list[Raw], dict[str, Raw]]).decode
@@ -30,8 +30,9 @@ class Binding:
     """How the arguments of one task are carried: as the JSON text ``[args, kwargs]``, as the caller gave them.
 
     There are two ways. The fast one decodes everything in one call of msgspec and finds that all is well, or only that
-    something is not; the careful one goes parameter by parameter and names the one at fault. For two short arguments
-    the fast way encodes and checks in 1.5 us and decodes in 0.6; the careful one takes 8 and 3.
+    something is not; the careful one goes parameter by parameter and names the one at fault. For one short
+    argument the fast way encodes and checks in 0.9 us and decodes in 0.4, the careful one in 1.6 and 1.6; a list of
+    1,000 objects is checked in 0.25 ms.
     """
 
     def __init__(self, task: str, parameters: Sequence[Parameter]) -> None:
@@ -48,6 +49,7 @@ class Binding:
         #: With so many arguments by position and none by name nothing is missing.
         self._enough = max((place + 1 for _, place in self._required), default=0)
         self._names = tuple(self._named)
+        self._comparable = all(parameter.comparable for parameter in parameters)
         self._decode_all = None if self._rest or self._others else _decoder(self._positional, self._named)
 
     def encode(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bytes:
@@ -58,10 +60,12 @@ class Binding:
         """
         try:
             payload = _encode((args, kwargs))
-            # What arrives equal to what was sent has lost nothing on the way.
-            if self._decode_fast(payload) == (args, kwargs) and not suspicious(payload):
+            # What arrives equal to what was sent has lost nothing on the way: a NaN would have become None. Only the
+            # classes of users may leave a field out of their comparison.
+            equal = self._decode_fast(payload) == (args, kwargs)
+            if equal and not has_long_number(payload) and (self._comparable or b"null" not in payload):
                 return payload
-        except Exception:  # whatever it was, the careful way finds it again and names the parameter
+        except Exception:  # noqa: S110 - whatever it was, the careful way finds it again and names the parameter
             pass
         return self._encode_carefully(args, kwargs)
 
@@ -114,13 +118,16 @@ class Binding:
     def _check(self, parameter: Parameter, label: str, value: Any) -> None:
         try:
             text = _encode(value)
-            problem = unfit(value) if suspicious(text) else ""
+            problem = unfit(value) if b"null" in text or has_long_number(text) else ""
         except CODEC_ERRORS as error:
             problem = "it is nested too deeply, or holds itself" if isinstance(error, RecursionError) else str(error)
         if problem:
             raise self._bad(parameter, f"{label} of {self._task}(): JSON cannot carry it: {problem}")
         back = self._decode_one(parameter, label, text, value)
-        lost = loss(value, back)
+        try:
+            lost = loss(value, back)
+        except RecursionError:
+            lost = "it is nested too deeply"
         if lost:
             raise self._bad(
                 parameter,
@@ -224,7 +231,7 @@ def explain(error: BaseException, given: Any = UNSET) -> str:
     message, _, place = str(error).partition(" - at `$")
     mismatch = _MISMATCH.fullmatch(message)
     if mismatch:
-        got = mismatch["got"] if place or given is UNSET else type(given).__name__
+        got = mismatch["got"] if place or given is UNSET or given is None else type(given).__name__
         message = f"expected {mismatch['expected']}, got {got}"
     message = message.replace("`", "").replace("null", "None")
     message = message[:1].lower() + message[1:]

@@ -16,27 +16,33 @@ _DIGITS = bytes.maketrans(b"123456789", b"000000000")
 _MANY = b"0" * 19
 
 
-def suspicious(text: bytes) -> bool:
-    """Whether encoded ``text`` may hold what :func:`unfit` refuses: msgspec writes NaN as ``null``, and whole numbers
-    of any length. 0.15 us for a short text, against 1 us and more for a look at every value."""
-    return b"null" in text or _MANY in text.translate(_DIGITS)
+def has_long_number(text: bytes) -> bool:
+    """Whether encoded ``text`` may hold a whole number of more than 64 bits: msgspec writes them at any length.
+
+    0.15 us for a short text, against 0.1 us for each value by itself.
+    """
+    return _MANY in text.translate(_DIGITS)
 
 
 def unfit(value: Any) -> str:
-    """Why JSON cannot carry a value that msgspec encodes: a float that is no number, a whole number of more than
-    64 bits. Empty when it can."""
-    return _unfit(msgspec.to_builtins(value))
-
-
-def _unfit(value: Any) -> str:
-    if isinstance(value, float):
-        return "" if math.isfinite(value) else f"{value} is no JSON number"
-    if isinstance(value, int):
-        return "" if _LEAST <= value <= _MOST else "a whole number of more than 64 bits"
-    if isinstance(value, Mapping):
-        return _first(_unfit(part) for pair in value.items() for part in pair)
-    if isinstance(value, list | tuple | set | frozenset):
-        return _first(_unfit(item) for item in value)
+    """Why JSON cannot carry a value that msgspec encodes: a float that is no number, which it writes as ``null``, or
+    a whole number of more than 64 bits. Empty when it can."""
+    left = [msgspec.to_builtins(value)]
+    while left:
+        part = left.pop()
+        if isinstance(part, str) or part is None:
+            continue
+        if isinstance(part, float):
+            if not math.isfinite(part):
+                return f"{part} is no JSON number"
+        elif isinstance(part, int):
+            if not _LEAST <= part <= _MOST:
+                return "a whole number of more than 64 bits"
+        elif isinstance(part, Mapping):
+            left.extend(part.keys())
+            left.extend(part.values())
+        elif isinstance(part, list | tuple | set | frozenset):
+            left.extend(part)
     return ""
 
 

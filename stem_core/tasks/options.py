@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from difflib import get_close_matches
-from typing import Any, Literal, TypedDict
+from typing import Any, Literal, TypedDict, cast
 
 import attrs
 
@@ -127,7 +127,8 @@ class CallOptions:
             changes |= {"delay": newer.delay, "at": newer.at}
         if "expires" in options:
             changes |= {"expires": newer.expires, "expires_at": newer.expires_at}
-        return attrs.evolve(self, **changes)
+        merged: CallOptions = attrs.evolve(cast("Any", self), **changes)
+        return merged
 
 
 #: The options of a call that says nothing.
@@ -196,9 +197,10 @@ def _policy(name: str, given: Any) -> RetryPolicy:
 
 
 def _policy_or_rule(name: str, given: Any) -> RetryPolicy | RetryRule:
-    if isinstance(given, RetryPolicy) or callable(given):
-        return given
-    raise InvalidOption(name, given, "a RetryPolicy, or a function of the number of failures and the error")
+    if not isinstance(given, RetryPolicy) and not callable(given):
+        raise InvalidOption(name, given, "a RetryPolicy, or a function of the number of failures and the error")
+    rule: RetryPolicy | RetryRule = given
+    return rule
 
 
 def _headers(name: str, given: Any) -> dict[str, str]:

@@ -101,8 +101,7 @@ class Task(Generic[P, R, C]):
             return self.function(*args, **kwargs)
         ctx = current.get()
         if ctx is None:
-            ctx = TaskContext.local(task=self.name)
-            ctx.outbox = None
+            ctx = TaskContext.direct(self.name)
         return self.function(ctx, *args, **kwargs)
 
     def call(self, /, *args: P.args, **kwargs: P.kwargs) -> TaskCall[R]:
@@ -158,7 +157,7 @@ class Task(Generic[P, R, C]):
         """Seconds to wait after the ``failures``-th failed attempt (from 1); None: give up.
 
         The first that has a say: ``ctx.retry(delay=...)``, the call's own policy (``override``), the task's.
-        A rule of the task that raises, or returns no number of seconds, is logged and replaced by the default policy.
+        A rule that raises, or returns no number of seconds, is logged, and the default policy decides.
         """
         if isinstance(error, RetryTask) and error.delay is not None:
             return error.delay
@@ -177,13 +176,15 @@ class Task(Generic[P, R, C]):
             logger.exception("the retry rule of task %s raised; the default policy decides", self.name)
         return DEFAULT_RETRY.delay(failures)
 
-    def __getattr__(self, attribute: str) -> Any:
-        if attribute in _FOREIGN:
-            raise AttributeError(
-                f"a Stem task has no .{attribute}(): use 'await task.enqueue(...)', 'task.enqueue_sync(...)' without an "
-                "event loop, and 'task.options(delay=..., queue=...).enqueue(...)' for options"
-            )
-        raise AttributeError(f"{type(self).__name__!r} object has no attribute {attribute!r}")
+    if not TYPE_CHECKING:  # to a type checker, __getattr__ says that every attribute exists
+
+        def __getattr__(self, attribute: str) -> Any:
+            if attribute in _FOREIGN:
+                raise AttributeError(
+                    f"a Stem task has no .{attribute}(): use 'await task.enqueue(...)', 'task.enqueue_sync(...)' where "
+                    "no event loop runs, and 'task.options(delay=..., queue=...).enqueue(...)' for options"
+                )
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {attribute!r}")
 
     def __repr__(self) -> str:
         return f"<Task {self.__dict__.get('name', '?')}>"
@@ -208,6 +209,6 @@ def _is_coroutine(name: str, function: Callable[..., Any]) -> bool:
             f"task {name} is a generator: it has no one return value",
             hint="return a list, or enqueue a task for each item",
         )
-    if not callable(function) or inspect.isclass(function):
+    if inspect.isclass(function):
         raise ConfigurationError(f"task {name} is no function but {function!r}", hint="decorate a function")
     return inspect.iscoroutinefunction(function)

@@ -140,7 +140,7 @@ def _usable(policy: RetryPolicy) -> bool:
 
 
 def _difference(header: Header, back: Header) -> str:
-    for field in attrs.fields(cast(Any, Header)):
+    for field in attrs.fields(cast("Any", Header)):
         value = getattr(header, field.name)
         if value != getattr(back, field.name):
             return f"the request for {header.task!r} cannot be sent: {field.name}={value!r} is no value for that field"
