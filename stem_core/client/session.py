@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
+import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING, TypeVar
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, WeakSet
 
 import attrs
 
-from stem_core.clock import SYSTEM_CLOCK, Clock
+from stem_core.clock import Clock
 from stem_core.contracts import Broker, Middleware, ResultBackend, StateStore
-from stem_core.errors import PayloadTooLarge, PublishError, StemError, StoreUnavailable
+from stem_core.errors import ConfigurationError, PayloadTooLarge, PublishError, StemError, StoreUnavailable
 from stem_core.model import Envelope, Message, StoreUrl
 from stem_core.signals import AfterTaskPublishEvent, BeforeTaskPublishEvent
 from stem_core.wire import seal
@@ -20,6 +22,8 @@ from stem_core.wire import seal
 if TYPE_CHECKING:
     from stem_core.client.app import Stem
     from stem_core.plugins.runtime import Runtime
+
+logger = logging.getLogger("stem_core.client")
 
 T = TypeVar("T")
 
@@ -117,20 +121,22 @@ class Session:
 
 
 @asynccontextmanager
-async def open_session(app: Stem, *, clock: Clock = SYSTEM_CLOCK) -> AsyncIterator[Session]:
+async def open_session(app: Stem, *, producer: bool = False) -> AsyncIterator[Session]:
     """Open a session of its own on the running loop, without registering it with the app.
 
     ``app.open()`` is what producers want; this is for threads with a loop and stores of their own.
-    Closes state store, backend and broker in this order.
+    Closes state store, backend and broker in this order. With ``producer``, a default URL is warned about, once.
 
     Raises:
-        ConfigurationError, PluginError: as assembling the app does.
+        ConfigurationError, PluginError: settings or plugins that cannot be used.
         StoreError: a store cannot be opened.
     """
     runtime = app.runtime
     runtime.require_usable()
     timeout = runtime.settings.worker.call_timeout
     urls = runtime.urls()
+    if urls.default_used:
+        _default_url(app, urls.broker, producer=producer)
     async with AsyncExitStack() as stack:
         broker = await _enter(stack, "broker", urls.broker, timeout, runtime.open_broker)
         backend = None
@@ -143,7 +149,7 @@ async def open_session(app: Stem, *, clock: Clock = SYSTEM_CLOCK) -> AsyncIterat
             broker=broker,
             backend=backend,
             state=state,
-            clock=clock,
+            clock=app.clock,
             call_timeout=timeout,
             max_message_size=runtime.settings.app.max_message_size,
             middleware=(*app.middleware, *runtime.middleware),
@@ -165,6 +171,22 @@ async def _enter(
             f"the {what} {url} could not be opened within {timeout:g} s",
             hint="see that the store is up and can be reached from here",
         ) from error
+
+
+def _default_url(app: Stem, url: StoreUrl, *, producer: bool) -> None:
+    remedy = "set STEM_BROKER_URL, or broker_url in stem.toml"
+    if app.runtime.settings.app.require_config:
+        raise ConfigurationError(
+            f"no broker is configured, and require_config forbids the default {url}",
+            hint=f"{remedy}, or unset STEM_REQUIRE_CONFIG",
+        )
+    if producer and app not in _warned:
+        _warned.add(app)
+        logger.warning("no broker is configured: tasks of %r go to the default %s; %s", app.name, url, remedy)
+
+
+#: Apps whose producers have been told that they use a default URL.
+_warned: WeakSet[Stem] = WeakSet()
 
 
 @attrs.define(eq=False)
@@ -196,15 +218,20 @@ class Sessions:
         return None if shared is None else shared.session
 
     @asynccontextmanager
-    async def enter(self) -> AsyncIterator[Session]:
+    async def enter(self, *, producer: bool = True) -> AsyncIterator[Session]:
         """Open the session of the running loop, or use it once more; the last to leave closes it."""
         loop = asyncio.get_running_loop()
         shared = self._by_loop.get(loop)
         if shared is None:
             shared = self._by_loop[loop] = _Shared(ready=loop.create_future())
             # A task of its own enters and leaves the stores: the first user may leave before the last,
-            # and scopes such as task groups must be left by the task that entered them.
-            shared.owner = loop.create_task(self._own(loop, shared), name=f"stem-session-{self._app.name}")
+            # and scopes such as task groups must be left by the task that entered them. Its context is empty, for
+            # the session may outlive the job or request that happens to open it.
+            shared.owner = loop.create_task(
+                self._own(loop, shared, producer),
+                name=f"stem-session-{self._app.name}",
+                context=contextvars.Context(),
+            )
         shared.users += 1
         try:
             yield await asyncio.shield(shared.ready)
@@ -213,9 +240,9 @@ class Sessions:
             if shared.users == 0:
                 await self._close(loop, shared)
 
-    async def _own(self, loop: asyncio.AbstractEventLoop, shared: _Shared) -> None:
+    async def _own(self, loop: asyncio.AbstractEventLoop, shared: _Shared, producer: bool) -> None:
         try:
-            async with open_session(self._app) as session:
+            async with open_session(self._app, producer=producer) as session:
                 shared.session = session
                 shared.ready.set_result(session)
                 await shared.leave.wait()
@@ -236,8 +263,10 @@ class Sessions:
             return
         if not shared.ready.done():
             owner.cancel()
+            await asyncio.wait([owner])
+            return
         # Shielded: a user that is cancelled while leaving must not cut the closing short.
-        await asyncio.shield(owner) if shared.ready.done() else await asyncio.wait([owner])
+        await asyncio.shield(owner)
 
     def _forget(self, loop: asyncio.AbstractEventLoop, shared: _Shared) -> None:
         shared.session = None

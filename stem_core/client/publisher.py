@@ -1,0 +1,80 @@
+"""From calls to envelopes: ids, times, and what a call takes over from its task and its parent."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from stem_core.errors import InvalidOption
+from stem_core.model import Envelope, Header, new_id
+from stem_core.tasks.call import TaskCall
+from stem_core.tasks.context import TaskContext
+from stem_core.tasks.options import CallOptions, TaskOptions
+
+#: The options of a task whose code is not here.
+_UNKNOWN = TaskOptions()
+
+
+def build_envelope(
+    call: TaskCall[Any],
+    *,
+    now: float,
+    default_queue: str,
+    parent: TaskContext | None = None,
+    id: str | None = None,
+) -> Envelope:
+    """The request that a call stands for. Its own options go before those of the task, and those before the app's.
+
+    What may differ between versions of the code is left to the worker: retries, retry policy and soft time limit
+    are in the header only when the call itself names them.
+
+    Args:
+        call: The call; its options and arguments are checked already.
+        now: Seconds since the epoch; what delays and expiries count from.
+        default_queue: For tasks that name none.
+        parent: The running task that makes the call: it gives its id, its root and its trace.
+        id: The job's id unless the call has one; None: a new one.
+
+    Raises:
+        InvalidOption: the call would expire before it is due.
+    """
+    options = call.options
+    task = call.task.defaults if call.task is not None else _UNKNOWN
+    job = options.id or id or new_id(now)
+    due_at = options.at if options.delay is None else now + options.delay
+    header = Header(
+        id=job,
+        task=call.name,
+        queue=options.queue or task.queue or default_queue,
+        priority=task.priority if options.priority is None else options.priority,
+        enqueued_at=now,
+        due_at=due_at,
+        expires_at=_expiry(call.name, options, task, now, due_at),
+        max_retries=options.max_retries,
+        retry=options.retry,
+        soft_time_limit=options.soft_time_limit,
+        store_result=task.store_result if options.store_result is None else options.store_result,
+        result_ttl=task.result_ttl if options.result_ttl is None else options.result_ttl,
+        headers=options.headers or {},
+        parent_id=None if parent is None else parent.id,
+        root_id=job if parent is None else parent.root_id,
+        traceparent=None if parent is None else parent.traceparent,
+    )
+    return Envelope(header=header, payload=call.payload)
+
+
+def _expiry(name: str, options: CallOptions, task: TaskOptions, now: float, due_at: float | None) -> float | None:
+    if options.expires_at is not None:
+        expires_at = options.expires_at
+    else:
+        span = task.expires if options.expires is None else options.expires
+        if span is None:
+            return None
+        expires_at = now + span
+    if due_at is not None and expires_at <= due_at:
+        early = due_at - expires_at
+        raise InvalidOption(
+            "expires",
+            expires_at if options.expires_at is not None else expires_at - now,
+            f"a time after the one when it is due: {name} would expire {early:g} s before it may start",
+        )
+    return expires_at
