@@ -79,9 +79,11 @@ class TaskStatus:
 def supersedes(new: TaskStatus, old: TaskStatus) -> bool:
     """Whether a backend that holds ``old`` replaces it by ``new``: the one rule, the same in every backend.
 
-    A higher run replaces, a lower one never does. Within one run a terminal state is final,
-    so progress that arrives late changes nothing.
+    A higher run replaces, a lower one never does. Within one run a terminal state is final, and ``running`` replaces
+    only ``running``: progress that arrives after the run was settled changes nothing.
     """
     if new.run != old.run:
         return new.run > old.run
+    if new.state is TaskState.RUNNING:
+        return old.state is TaskState.RUNNING
     return not old.state.terminal

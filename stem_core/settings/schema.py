@@ -150,9 +150,7 @@ WORKER = SettingsSection(
     name="worker",
     schema=WorkerSettings,
     at_most=(
-        ("soft_margin", "shutdown_timeout"),
         ("hard_margin", "soft_margin"),
-        ("heartbeat_interval", "lease"),
         ("stall_limit", "wedge_timeout"),
     ),
 )

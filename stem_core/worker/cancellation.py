@@ -1,0 +1,78 @@
+"""Interrupting what runs: soft time limits, revocations, lost leases and shutdown, all through one scope a delivery."""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+import itertools
+
+from stem_core.errors import InterruptReason
+from stem_core.worker.inflight import Entry, Stage
+
+
+def interrupt(entry: Entry, reason: InterruptReason, detail: str = "") -> bool:
+    """Ask a running entry to stop; the first reason stays. On the worker's loop only.
+
+    A coroutine is cancelled at its next await. A thread cannot be left: its function sees ``ctx.check()``.
+    Returns whether this call was the first.
+    """
+    if entry.stage is not Stage.RUNNING or not mark(entry, reason, detail):
+        return False
+    task = entry.task
+    # Cancelling the asyncio task that waits for a thread would lose the result of a function that ends all the same.
+    if task is not None and task.is_coroutine and entry.asyncio_task is not None:
+        entry.asyncio_task.cancel(reason)
+    return True
+
+
+def mark(entry: Entry, reason: InterruptReason, detail: str = "") -> bool:
+    """Let ``ctx.check()`` of a running entry raise; any thread. Returns whether this call was the first."""
+    if entry.interrupt is not None:
+        return False
+    entry.interrupt = reason
+    entry.interrupted_detail = detail
+    if entry.ctx is not None:
+        entry.ctx.interrupt = reason
+    return True
+
+
+class Deadlines:
+    """The soft time limits of all that runs: one heap and one timer a worker.
+
+    ``asyncio.timeout`` for every job costs 4.8 us each; an entry here costs 0.6.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._heap: list[tuple[float, int, Entry]] = []
+        self._sequence = itertools.count()
+        self._timer: asyncio.TimerHandle | None = None
+
+    def add(self, entry: Entry, seconds: float) -> None:
+        """Interrupt the entry as ``time-limit`` after ``seconds``, unless it has ended by then."""
+        when = self._loop.time() + seconds
+        heapq.heappush(self._heap, (when, next(self._sequence), entry))
+        if self._heap[0][0] == when:
+            self._arm()
+
+    def close(self) -> None:
+        """Forget all deadlines."""
+        self._heap.clear()
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def _arm(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = self._loop.call_at(self._heap[0][0], self._expire) if self._heap else None
+
+    def _expire(self) -> None:
+        now = self._loop.time()
+        heap = self._heap
+        # Entries that ended are dropped when they come up: taking them out earlier would cost every job a search.
+        while heap and (heap[0][0] <= now or heap[0][2].stage is not Stage.RUNNING):
+            entry = heapq.heappop(heap)[2]
+            if entry.stage is Stage.RUNNING:
+                interrupt(entry, "time-limit")
+        self._timer = None
+        self._arm()

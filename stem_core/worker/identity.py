@@ -1,0 +1,75 @@
+"""Who a worker is: its id, and that no other live worker has it."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import socket
+
+from stem_core.clock import Clock
+from stem_core.contracts import StateStore
+from stem_core.errors import MessageUnreadable, StoreError, VersionConflict, WorkerAlreadyRunning
+from stem_core.model import HEARTBEATS, Heartbeat, check_id
+from stem_core.wire import decode_heartbeat, encode_heartbeat
+
+
+def host_name() -> str:
+    """The name of this machine, without its domain, in characters that an id may have."""
+    short = socket.gethostname().partition(".")[0]
+    return "".join(c if (c.isalnum() and c.isascii()) or c in "_-" else "-" for c in short) or "localhost"
+
+
+def worker_id(name: str | None) -> str:
+    """``name`` with ``%h`` as the host's name; without a name host, pid and a random part.
+
+    Raises:
+        InvalidName: not a legal id.
+    """
+    if name is None:
+        return check_id("worker", f"{host_name()}-{os.getpid()}-{secrets.token_hex(3)}")
+    return check_id("worker", name.replace("%h", host_name()))
+
+
+async def claim_identity(state: StateStore, heartbeat: Heartbeat, clock: Clock) -> None:
+    """Write the first heartbeat record of this worker.
+
+    Raises:
+        WorkerAlreadyRunning: a live worker has this id.
+    """
+    encoded = encode_heartbeat(heartbeat)
+    ttl = heartbeat.interval * 3
+    try:
+        await state.put(HEARTBEATS, heartbeat.worker, encoded, ttl=ttl, if_version=0)
+        return
+    except VersionConflict:
+        record = await state.get(HEARTBEATS, heartbeat.worker)
+    if record is not None:
+        try:
+            other = decode_heartbeat(record.value)
+        except (MessageUnreadable, StoreError):
+            other = None
+        if other is not None and not _is_gone(other):
+            raise WorkerAlreadyRunning(
+                f"a worker with the id {other.worker} runs already: pid {other.pid} on {other.host}, "
+                f"last heartbeat {max(0.0, clock.now() - other.at):.0f} s ago",
+                hint="give this one another --name, such as web2@%h, or stop the other; the record of a worker that "
+                f"was killed is forgotten after {other.interval * 3:g} s",
+            )
+    await state.put(HEARTBEATS, heartbeat.worker, encoded, ttl=ttl)
+
+
+def _is_gone(other: Heartbeat) -> bool:
+    """Whether the other worker was on this machine and its process has ended: a restart need not wait for its record
+    to expire."""
+    if other.host != host_name():
+        return False
+    if other.pid == os.getpid():
+        # The same process starts a second worker of this id, or a container gave both their pid 1.
+        return other.pid == 1
+    try:
+        os.kill(other.pid, 0)
+    except ProcessLookupError:
+        return True
+    except PermissionError:
+        return False
+    return False

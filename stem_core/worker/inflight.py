@@ -1,0 +1,132 @@
+"""What a worker holds: one entry a delivery, from its claim until its settlement is confirmed."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from enum import Enum
+from typing import TYPE_CHECKING
+
+from stem_core.errors import InterruptReason
+from stem_core.model import Delivery, Header, Outcome
+
+if TYPE_CHECKING:
+    from stem_core.tasks.context import TaskContext
+    from stem_core.tasks.task import AnyTask
+
+
+class Stage(Enum):
+    """How far an entry has come. It only moves forward."""
+
+    PREFETCHED = 0
+    RUNNING = 1
+    #: Decided; the broker has not confirmed it yet.
+    SETTLING = 2
+    #: Confirmed, lost or abandoned: nothing that happens to it counts any more.
+    GONE = 3
+
+
+class Entry:
+    """One delivery in the hands of this worker.
+
+    A plain slotted class: one is made for every job. Who writes a field is said beside it; everybody may read.
+    """
+
+    __slots__ = (
+        "asyncio_task",
+        "claimed_at",
+        "ctx",
+        "delivery",
+        "header",
+        "interrupt",
+        "interrupted_detail",
+        "lease_deadline",
+        "outcome",
+        "running_recorded",
+        "runtime",
+        "soft_deadline",
+        "stage",
+        "started_at",
+        "task",
+    )
+
+    def __init__(self, delivery: Delivery, claimed_at: float, lease_deadline: float) -> None:
+        self.delivery = delivery
+        #: Intake. Monotonic time just before the claim was sent.
+        self.claimed_at = claimed_at
+        #: Intake, then the pulse thread. Monotonic time at which another may be granted this message.
+        self.lease_deadline = lease_deadline
+        #: Slots, executor, settler: each the step that is its own.
+        self.stage = Stage.PREFETCHED
+        #: Gate.
+        self.header: Header | None = None
+        self.task: AnyTask | None = None
+        #: Executor.
+        self.ctx: TaskContext | None = None
+        self.asyncio_task: asyncio.Task[None] | None = None
+        self.started_at = 0.0
+        self.runtime = 0.0
+        self.soft_deadline: float | None = None
+        #: Whoever interrupts it first; from then on it does not change.
+        self.interrupt: InterruptReason | None = None
+        self.interrupted_detail = ""
+        #: Slots.
+        self.outcome: Outcome | None = None
+        #: Pulse thread: whether the backend says ``running`` of this run.
+        self.running_recorded = False
+
+    @property
+    def started(self) -> bool:
+        """Whether the task's code has run, so that giving it back gives back started work."""
+        return self.started_at > 0.0
+
+    @property
+    def suspect(self) -> bool:
+        """Whether a worker was lost with this message before."""
+        return self.delivery.crashes > 0
+
+
+class InFlight:
+    """All entries of a worker by id, and those among them that wait for a slot.
+
+    Intake adds, the settler removes, the pulse thread takes snapshots: each is one step under the interpreter's lock.
+    """
+
+    def __init__(self) -> None:
+        self._entries: dict[str, Entry] = {}
+        #: Prefetched entries in the order of delivery: intake appends, the slots take from the left.
+        self.waiting: deque[Entry] = deque()
+        #: How many are in a slot now; kept by the slots.
+        self.running = 0
+        #: How many suspects are held; kept by add and remove.
+        self.suspects = 0
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def __contains__(self, id: str) -> bool:
+        return id in self._entries
+
+    def get(self, id: str) -> Entry | None:
+        """The entry of this id, if the worker holds it."""
+        return self._entries.get(id)
+
+    def add(self, entry: Entry) -> None:
+        """Hold a new delivery."""
+        self._entries[entry.delivery.message.id] = entry
+        if entry.delivery.crashes:
+            self.suspects += 1
+
+    def remove(self, entry: Entry) -> None:
+        """Let go of an entry; its end is confirmed or it was lost."""
+        entry.stage = Stage.GONE
+        held = entry.delivery.message.id
+        # A message that was lost may have been granted to this same worker again: only the own entry goes.
+        if self._entries.get(held) is entry:
+            del self._entries[held]
+        if entry.delivery.crashes:
+            self.suspects -= 1
+
+    def snapshot(self) -> list[Entry]:
+        """All entries at this moment; safe from any thread."""
+        return list(self._entries.values())

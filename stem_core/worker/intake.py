@@ -1,0 +1,168 @@
+"""Claiming: asks the broker for exactly what can be held, and hands it to the slots."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Coroutine
+from typing import Any
+
+from stem_core.contracts import Broker
+from stem_core.errors import StoreError
+from stem_core.model import Delivery, HandedBack, Subscription
+from stem_core.signals import Signals
+from stem_core.worker.announce import Announcer
+from stem_core.worker.backoff import Backoff
+from stem_core.worker.inflight import Entry, InFlight
+from stem_core.worker.settle import Settler
+from stem_core.worker.slots import Slots
+
+logger = logging.getLogger("stem_core.worker")
+
+#: Nothing to do and nobody wakes it: look again after this many seconds.
+IDLE_WAIT = 1.0
+
+
+class Intake:
+    """Claims while the worker is open. Its bound counts what runs, what waits and what is not settled yet."""
+
+    def __init__(
+        self,
+        broker: Broker,
+        subscription: Subscription,
+        inflight: InFlight,
+        *,
+        slots: Slots,
+        settler: Settler,
+        announcer: Announcer,
+        signals: Signals,
+        prefetch: int,
+        lease: float,
+        call_timeout: float,
+    ) -> None:
+        self._broker = broker
+        self._subscription = subscription
+        self._inflight = inflight
+        self._slots = slots
+        self._settler = settler
+        self._announcer = announcer
+        self._signals = signals
+        self.prefetch = prefetch
+        self._lease = lease
+        self._call_timeout = call_timeout
+        self._open = True
+        self._turn = 0
+        self._sleeper: asyncio.Task[object] | None = None
+        self._loop = asyncio.get_running_loop()
+        #: The broker does not answer; read by health.
+        self.failing = False
+        self._wants_room = False
+        #: Set while the last claim found nothing and nothing is held: there is no work here now.
+        self.idle = asyncio.Event()
+
+    async def run(self) -> None:
+        """Claim until :meth:`close`; ends with no claim under way."""
+        backoff = Backoff()
+        while self._open:
+            room = self._room()
+            if room == 0:
+                await self._sleep_until_room()
+                continue
+            try:
+                deliveries = await self._claim(room)
+            except StoreError as error:
+                if not self.failing:
+                    logger.warning("cannot reach the broker, trying on: %s", error)
+                self.failing = True
+                await self._sleep_on(asyncio.sleep(backoff.next()))
+                continue
+            if self.failing:
+                logger.info("the broker answers again")
+                self.failing = False
+            backoff.reset()
+            if deliveries:
+                await self._admit(deliveries)
+            else:
+                if not len(self._inflight):
+                    self.idle.set()
+                await self._sleep_on(self._broker.wait_for_work(self._subscription, IDLE_WAIT))
+
+    def released(self) -> None:
+        """The settler let go of deliveries: there may be room."""
+        # Waiting for work is not disturbed: after every single job of a quiet queue it would be a claim for nothing.
+        if self._wants_room or not len(self._inflight):
+            self.wake()
+
+    def wake(self) -> None:
+        """Look again now."""
+        if self._sleeper is not None:
+            self._sleeper.cancel()
+
+    def close(self) -> None:
+        """Claim nothing more. What a claim under way brings is handed back by :meth:`run`."""
+        self._open = False
+        self.wake()
+
+    def _room(self) -> int:
+        capacity = self._slots.concurrency + self.prefetch
+        room = capacity - len(self._inflight)
+        if room <= 0:
+            return 0
+        # Few large claims: wait until a quarter is free, unless a slot would stay empty for it.
+        if room * 4 < capacity and (self._inflight.waiting or self._slots.free == 0):
+            return 0
+        return room
+
+    async def _claim(self, room: int) -> list[Delivery]:
+        self._turn += 1
+        self._claimed_at = self._loop.time()
+        suspects = 0 if self._inflight.suspects else 1
+        # A claim is never cancelled: what it had granted would be lost until the lease ends. It is watched instead.
+        claim = self._loop.create_task(
+            self._broker.receive(self._subscription.turned(self._turn), room, self._lease, suspects=suspects)
+        )
+        while not claim.done():
+            await asyncio.wait((claim,), timeout=self._call_timeout)
+            if not claim.done() and not self.failing:
+                self.failing = True
+                logger.warning("the broker has not answered a claim for %g s, waiting on", self._call_timeout)
+        return claim.result()
+
+    async def _admit(self, deliveries: list[Delivery]) -> None:
+        deadline = self._claimed_at + self._lease
+        inflight = self._inflight
+        heard = self._signals.task_received or self._signals.task_crashed
+        self.idle.clear()
+        for delivery in deliveries:
+            stale = inflight.get(delivery.message.id)
+            if stale is not None:
+                # The broker granted again what this worker still holds: its lease had run out unnoticed.
+                stale.interrupt = "lease-lost"
+                self._settler.lose(stale)
+            entry = Entry(delivery, self._claimed_at, deadline)
+            inflight.add(entry)
+            if heard:
+                await self._announcer.received(entry)
+            if self._open:
+                inflight.waiting.append(entry)
+            else:
+                self._settler.take(entry, HandedBack(reason="shutdown"))
+        self._slots.start_waiting()
+
+    async def _sleep_until_room(self) -> None:
+        self._wants_room = True
+        try:
+            await self._sleep_on(asyncio.Event().wait())
+        finally:
+            self._wants_room = False
+
+    async def _sleep_on(self, nap: Coroutine[Any, Any, object]) -> None:
+        self._sleeper = sleeper = self._loop.create_task(nap)
+        try:
+            await asyncio.wait((sleeper,))
+            if not sleeper.cancelled() and sleeper.exception() is not None:
+                # The hint failed; the next claim tells whether the broker did.
+                await asyncio.sleep(0.1)
+        finally:
+            sleeper.cancel()
+            self._sleeper = None

@@ -1,0 +1,55 @@
+"""From bytes to a function call and back: what a strategy is given to run."""
+
+from __future__ import annotations
+
+from stem_core.contracts import Call
+from stem_core.errors import BadArguments
+from stem_core.tasks import TaskContext, TaskRegistry
+from stem_core.tasks.task import AnyTask
+
+
+class Unbindable(Exception):
+    """The payload does not fit the function that this worker has; no retry can help."""
+
+
+class Unencodable(Exception):
+    """The function returned what JSON cannot carry; running it again would return it again."""
+
+
+class TaskInvoker:
+    """Runs calls of the registered tasks. The call's ``context`` is the :class:`TaskContext`."""
+
+    def __init__(self, tasks: TaskRegistry) -> None:
+        self._tasks = tasks
+
+    async def call(self, call: Call) -> bytes:
+        """Run a coroutine function, or a plain one that is content to block, on the current loop."""
+        task = self._tasks[call.task]
+        args, kwargs = self._arguments(task, call)
+        returned = task.function(*args, **kwargs)
+        if task.is_coroutine:
+            returned = await returned
+        return self._encode(task, returned)
+
+    def call_sync(self, call: Call) -> bytes:
+        """Run a plain function in the current thread."""
+        task = self._tasks[call.task]
+        args, kwargs = self._arguments(task, call)
+        return self._encode(task, task.function(*args, **kwargs))
+
+    def _arguments(self, task: AnyTask, call: Call) -> tuple[tuple[object, ...], dict[str, object]]:
+        try:
+            args, kwargs = task.decode_arguments(call.payload)
+        except BadArguments as error:
+            raise Unbindable(error.message) from error
+        if task.takes_context:
+            ctx = call.context
+            assert isinstance(ctx, TaskContext)
+            return (ctx, *args), kwargs
+        return tuple(args), kwargs
+
+    def _encode(self, task: AnyTask, returned: object) -> bytes:
+        try:
+            return task.encode_result(returned)
+        except (TypeError, ValueError, RecursionError) as error:
+            raise Unencodable(f"{task.name} returned what JSON cannot carry: {error}") from error

@@ -1,0 +1,345 @@
+"""One life of a worker: what is entered, in which order, and how it is left."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import secrets
+import socket
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from contextlib import AsyncExitStack
+from typing import TYPE_CHECKING, Any
+
+from stem_core.client.session import open_session
+from stem_core.clock import Clock
+from stem_core.errors import StoreError
+from stem_core.model import HEARTBEATS, Heartbeat, Release, Settlement, WorkerPhase
+from stem_core.signals import events
+from stem_core.tasks import import_tasks
+from stem_core.worker.banner import banner, warnings
+from stem_core.worker.cancellation import interrupt
+from stem_core.worker.identity import claim_identity, host_name
+from stem_core.worker.inflight import Entry, InFlight, Stage
+from stem_core.worker.line import Line, build_line
+from stem_core.worker.plan import make_plan
+from stem_core.worker.pulse import Pulse
+from stem_core.worker.revocations import Revocations
+from stem_core.worker.stopping import StopMachine, StopMode
+from stem_core.worker.view import WorkerView
+from stem_core.worker.watchdog import Watchdog
+
+if TYPE_CHECKING:
+    from stem_core.client.app import Stem
+    from stem_core.client.session import Session
+
+logger = logging.getLogger("stem_core.worker")
+
+#: A hard stop waits this long for the stores to take what is handed back, in seconds.
+HARD_FLUSH = 1.5
+#: And this long for coroutines to take their cancellation.
+HARD_GRACE = 0.3
+
+
+class Life:
+    """Everything between the start and the end of a worker. :class:`Worker` is its face."""
+
+    def __init__(
+        self, app: Stem, clock: Clock, *, code: Mapping[str, Any], code_origin: str, command_line: Mapping[str, Any]
+    ) -> None:
+        import_tasks(app.include)
+        runtime = app.runtime
+        runtime.require_usable()
+        self._app = app
+        self._clock = clock
+        self._settings = runtime.settings.overlay(command_line=command_line, code=code, code_origin=code_origin)
+        self.plan = make_plan(self._settings, app.tasks, runtime.strategies)
+        self._incarnation = secrets.token_hex(8)
+        self._started_at = clock.now()
+        self._inflight = InFlight()
+        self._revocations = Revocations(clock)
+        self._os_signals: socket.socket | None = None
+        self._announce: Callable[[str], None] = logger.info
+        self._machine: StopMachine | None = None
+        #: A stop that was asked for before the worker began to live.
+        self._early_stop: tuple[StopMode, str, float | None] | None = None
+        self._view: WorkerView | None = None
+        self._line: Line | None = None
+        self._failure: BaseException | None = None
+        self._failed = asyncio.Event()
+        self._spawned: set[asyncio.Task[None]] = set()
+        #: Set when the first claim comes next, or the worker has ended.
+        self.ready = asyncio.Event()
+        #: Whether started work was handed back.
+        self.interrupted = False
+        #: Whether something runs on that could not be stopped.
+        self.abandoned = False
+
+    @property
+    def phase(self) -> WorkerPhase:
+        """Where the worker is in its life."""
+        return "starting" if self._machine is None else self._machine.phase
+
+    def own_process(self, os_signals: socket.socket, announce: Callable[[str], None] | None) -> None:
+        """The worker is the main thing of its process: its signals are the worker's, and it may end it."""
+        self._os_signals = os_signals
+        if announce is not None:
+            self._announce = announce
+
+    def request_stop(self, mode: StopMode, reason: str, timeout: float | None) -> None:
+        """Begin to stop, from any thread."""
+        if self._machine is None:
+            self._early_stop = (mode, reason, timeout)
+        else:
+            self._machine.request(mode, reason, timeout)
+
+    def heartbeat(self) -> Heartbeat:
+        """The record of this moment; any thread."""
+        options, inflight = self._settings.worker, self._inflight
+        return Heartbeat(
+            worker=self.plan.worker,
+            host=host_name(),
+            pid=os.getpid(),
+            incarnation=self._incarnation,
+            phase=self.phase,
+            health=self._health(),
+            queues=self.plan.subscription.queues,
+            concurrency=self.plan.concurrency,
+            running=inflight.running,
+            prefetched=len(inflight.waiting),
+            started_at=self._started_at,
+            at=self._clock.now(),
+            interval=options.heartbeat_interval,
+        )
+
+    async def idle(self, *, wait_for_delayed: bool) -> None:
+        """Return when there is nothing to do, or the worker stops."""
+        while self._line is not None and self._machine is not None:
+            if await _first(self._line.intake.idle.wait(), self._machine.reached("quiet")) == 1:
+                return
+            if not wait_for_delayed or not await self._anything_queued():
+                return
+            await asyncio.sleep(0.05)
+
+    async def live(self) -> None:
+        """Start, run until a stop was asked for, drain, end.
+
+        Raises:
+            StemError: it could not start.
+            Exception: an error of the worker itself; what it held is handed back where that is possible.
+        """
+        options = self._settings.worker
+        loop = asyncio.get_running_loop()
+        self._machine = machine = StopMachine(
+            self._clock,
+            loop,
+            shutdown_timeout=options.shutdown_timeout,
+            soft_margin=options.soft_margin,
+            hard_margin=options.hard_margin,
+        )
+        self._view = view = self._make_view(loop, machine)
+        signals, worker = self._app.signals, self.plan.worker
+        failed = True
+        try:
+            if signals.worker_init:
+                await signals.worker_init.send(events.WorkerInitEvent(occurred_at=self._clock.now(), worker=worker))
+            async with AsyncExitStack() as stack:
+                session = await stack.enter_async_context(self._app.open(producer=False))
+                await session.deadline("state store: revocations", self._revocations.refresh(session.state))
+                await session.deadline(
+                    "state store: heartbeat", claim_identity(session.state, self.heartbeat(), self._clock)
+                )
+                stack.push_async_callback(self._sign_off, session)
+                state = None
+                if self._app.lifespan is not None:
+                    state = await stack.enter_async_context(self._app.lifespan(self._app))
+                self._line = line = build_line(
+                    session,
+                    self._settings,
+                    self.plan,
+                    self._revocations,
+                    state=state,
+                    view=view,
+                )
+                await stack.enter_async_context(
+                    Pulse(view, lambda: open_session(self._app), os_signals=self._os_signals)
+                )
+                await self._serve(line, machine, session)
+            failed = False
+        finally:
+            machine.end()
+            self.ready.set()
+            if signals.worker_shutdown:
+                code = 1 if failed else 4 if self.interrupted else 0
+                await signals.worker_shutdown.send(
+                    events.WorkerShutdownEvent(occurred_at=self._clock.now(), worker=worker, exit_code=code)
+                )
+
+    async def _serve(self, line: Line, machine: StopMachine, session: Session) -> None:
+        try:
+            async with asyncio.TaskGroup() as services:
+                failure = services.create_task(self._raise_failure())
+                services.create_task(line.settler.run())
+                services.create_task(line.announcer.run())
+                for text in banner(self._app, self._settings, self.plan):
+                    self._announce(text)
+                for text in warnings(self._app, self.plan):
+                    logger.warning("%s", text)
+                machine.begin()
+                await self._tell_ready()
+                if self._early_stop is not None:
+                    machine.request(*self._early_stop)
+                intake = services.create_task(line.intake.run())
+                self.ready.set()
+                await self._drain(line, machine, intake)
+                intake.cancel()
+                failure.cancel()
+                line.settler.close()
+                line.announcer.close()
+        except BaseException:
+            await self._give_back(line, session)
+            raise
+        finally:
+            line.deadlines.close()
+            for strategy in line.strategies.values():
+                await strategy.close("abandon" if self.abandoned else "drain")
+
+    async def _drain(self, line: Line, machine: StopMachine, intake: asyncio.Task[None]) -> None:
+        await machine.reached("quiet")
+        line.stop_claiming()
+        await self._tell_stopping(machine)
+        await _first(asyncio.wait((intake,)), machine.reached("hard"))
+        await machine.reached("warm")
+        if await _first(line.finished(), machine.reached("soft")) == 1:
+            await self._tell_stopping(machine)
+            line.interrupt_all()
+            if await _first(line.finished(), machine.reached("hard")) == 1:
+                await self._tell_stopping(machine)
+                line.hand_back_all()
+                await _first(line.settler.settled(), asyncio.sleep(HARD_FLUSH))
+                self.abandoned = await _first(line.slots.drained(), asyncio.sleep(HARD_GRACE)) == 1
+        self.interrupted = line.settler.interrupted > 0
+        unsettled = len(self._inflight)
+        if unsettled:
+            self.interrupted = True
+            logger.error("%d deliveries could not be settled; their leases will end and others take them", unsettled)
+
+    async def _give_back(self, line: Line, session: Session) -> None:
+        """The worker fails: what it holds need not wait for its leases to end."""
+        line.intake.close()
+        held = [entry for entry in self._inflight.snapshot() if entry.stage is not Stage.GONE]
+        for entry in held:
+            interrupt(entry, "shutdown")
+        settlements = [Settlement(receipt=entry.delivery.receipt, action=Release()) for entry in held]
+        if settlements:
+            try:
+                await session.deadline("broker: settle", session.broker.settle(settlements), seconds=HARD_FLUSH)
+            except StoreError as error:
+                logger.error("could not hand back %d deliveries; their leases will end: %s", len(held), error.message)
+        self.abandoned = await _first(line.slots.drained(), asyncio.sleep(HARD_GRACE)) == 1
+
+    async def _anything_queued(self) -> bool:
+        session = self._app.session
+        depths = await session.deadline("broker: depth", session.broker.depth(self.plan.subscription.queues))
+        return any(depth.ready or depth.delayed or depth.leased for depth in depths.values())
+
+    async def _sign_off(self, session: Session) -> None:
+        try:
+            await session.deadline(
+                "state store: heartbeat", session.state.delete(HEARTBEATS, self.plan.worker), seconds=1.0
+            )
+        except StoreError:
+            logger.debug("the heartbeat record could not be removed and will expire", exc_info=True)
+
+    async def _raise_failure(self) -> None:
+        await self._failed.wait()
+        assert self._failure is not None
+        raise self._failure
+
+    async def _tell_ready(self) -> None:
+        if self._app.signals.worker_ready:
+            await self._app.signals.worker_ready.send(
+                events.WorkerReadyEvent(
+                    occurred_at=self._clock.now(),
+                    worker=self.plan.worker,
+                    queues=self.plan.subscription.queues,
+                    concurrency=self.plan.concurrency,
+                )
+            )
+
+    async def _tell_stopping(self, machine: StopMachine) -> None:
+        if self._app.signals.worker_stopping:
+            await self._app.signals.worker_stopping.send(
+                events.WorkerStoppingEvent(
+                    occurred_at=self._clock.now(), worker=self.plan.worker, mode=machine.phase, reason=machine.reason
+                )
+            )
+
+    def _make_view(self, loop: asyncio.AbstractEventLoop, machine: StopMachine) -> WorkerView:
+        options, settings = self._settings.worker, self._settings.app
+        return WorkerView(
+            worker=self.plan.worker,
+            clock=self._clock,
+            loop=loop,
+            inflight=self._inflight,
+            machine=machine,
+            revocations=self._revocations,
+            watchdog=Watchdog(loop, self._clock, stall_limit=options.stall_limit),
+            lease=options.lease,
+            heartbeat_interval=options.heartbeat_interval,
+            call_timeout=options.call_timeout,
+            wedge_timeout=options.wedge_timeout,
+            result_ttl=settings.result_ttl,
+            owns_process=self._os_signals is not None,
+            heartbeat=self.heartbeat,
+            on_interrupt=self._on_interrupt,
+            on_heartbeat=self._on_heartbeat,
+            on_progress=self._on_progress,
+            on_failure=self._on_failure,
+        )
+
+    def _health(self) -> str:
+        view, line = self._view, self._line
+        if view is not None and view.watchdog.wedged:
+            return "wedged"
+        if (
+            line is not None
+            and view is not None
+            and (view.renewal_failing or line.intake.failing or line.settler.failing)
+        ):
+            return "degraded"
+        return "busy" if self._inflight.running else "idle"
+
+    def _on_interrupt(self, entry: Entry) -> None:
+        if self._line is not None:
+            self._line.on_interrupt(entry)
+
+    def _on_heartbeat(self, heartbeat: Heartbeat) -> None:
+        if self._app.signals.worker_heartbeat:
+            self._spawn(self._app.signals.worker_heartbeat.send(heartbeat))
+
+    def _on_progress(self, entries: Sequence[Entry]) -> None:
+        if self._app.signals.task_progress and self._line is not None:
+            for entry in entries:
+                self._spawn(self._line.announcer.progress(entry))
+
+    def _on_failure(self, error: BaseException) -> None:
+        self._failure = error
+        self._failed.set()
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        # The loop keeps only a weak reference.
+        self._spawned.add(task)
+        task.add_done_callback(self._spawned.discard)
+
+
+async def _first(*waits: Awaitable[object]) -> int:
+    """Wait for the first of several; its index. The others are cancelled."""
+    tasks = [asyncio.ensure_future(wait) for wait in waits]
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        return next(index for index, task in enumerate(tasks) if task.done())
+    finally:
+        for task in tasks:
+            task.cancel()

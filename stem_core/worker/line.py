@@ -1,0 +1,170 @@
+"""The straight line of deliveries, put together: intake, slots with gate and executor, settler, announcer."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import attrs
+
+from stem_core.contracts import ConcurrencyStrategy
+from stem_core.model import HandedBack
+from stem_core.tasks import TaskContext
+from stem_core.worker.announce import Announcer
+from stem_core.worker.cancellation import Deadlines, interrupt
+from stem_core.worker.executor import Executor
+from stem_core.worker.gate import Gate
+from stem_core.worker.inflight import Entry, InFlight, Stage
+from stem_core.worker.intake import Intake
+from stem_core.worker.invoker import TaskInvoker
+from stem_core.worker.settle import Settler
+from stem_core.worker.slots import Slots
+
+if TYPE_CHECKING:
+    from stem_core.client.session import Session
+    from stem_core.settings import Settings
+    from stem_core.worker.plan import Plan
+    from stem_core.worker.revocations import Revocations
+    from stem_core.worker.view import WorkerView
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class Line:
+    """What one delivery passes through, and the few things that are done to all of them at once."""
+
+    inflight: InFlight
+    intake: Intake
+    slots: Slots
+    settler: Settler
+    announcer: Announcer
+    deadlines: Deadlines
+    strategies: Mapping[str, ConcurrencyStrategy]
+
+    def stop_claiming(self) -> None:
+        """Claim nothing more, and hand back at once what has not started."""
+        self.intake.close()
+        for entry in self.slots.close():
+            self.settler.take(entry, HandedBack(reason="shutdown"))
+
+    async def finished(self) -> None:
+        """Return when nothing runs and everything is written."""
+        await self.slots.drained()
+        await self.settler.settled()
+
+    def interrupt_all(self) -> None:
+        """Ask everything that runs to stop at its next checkpoint or await."""
+        for entry in self.inflight.snapshot():
+            interrupt(entry, "shutdown")
+
+    def hand_back_all(self) -> bool:
+        """Hand back everything, run to its end or not. Returns whether something still ran."""
+        running = False
+        for entry in self.inflight.snapshot():
+            if entry.stage is Stage.RUNNING:
+                running = True
+                interrupt(entry, "shutdown")
+            self.settler.take(entry, HandedBack(reason="shutdown"))
+        return running
+
+    def on_interrupt(self, entry: Entry) -> None:
+        """The pulse thread marked an entry: let go of it, or cancel what runs."""
+        reason = entry.interrupt
+        if entry.stage is Stage.PREFETCHED:
+            if reason == "lease-lost":
+                self.settler.lose(entry)
+            else:
+                # Revoked before its start: the gate sees it when its turn comes.
+                entry.interrupt = None
+        elif entry.stage is Stage.RUNNING and reason is not None:
+            # Only the mark was set so far; here the coroutine itself is cancelled.
+            entry.interrupt = None
+            interrupt(entry, reason, entry.interrupted_detail)
+
+
+def build_line(
+    session: Session,
+    settings: Settings,
+    plan: Plan,
+    revocations: Revocations,
+    *,
+    state: object,
+    view: WorkerView,
+) -> Line:
+    """Put a line together on the running loop. ``state`` is what the app's lifespan yielded."""
+    inflight = view.inflight
+    clock, app, options = session.clock, session.app, settings.worker
+    loop = asyncio.get_running_loop()
+    announcer = Announcer(app.signals, clock, plan.worker)
+    deadlines = Deadlines(loop)
+    invoker = TaskInvoker(app.tasks)
+    opened = {name: provider.open(invoker, plan.concurrency) for name, provider in plan.providers.items()}
+
+    def progressed(ctx: TaskContext) -> None:
+        entry = inflight.get(ctx.id)
+        if entry is not None and entry.ctx is ctx:
+            view.dirty.add(entry)
+
+    executor = Executor(
+        {task: opened[strategy] for task, strategy in plan.strategy_of.items()},
+        session.middleware,
+        deadlines,
+        clock,
+        worker=plan.worker,
+        state=state,
+        default_max_retries=settings.app.default_max_retries,
+        on_progress=progressed,
+        on_started=view.dirty.add if options.track_started else None,
+    )
+    gate = Gate(
+        app.tasks,
+        revocations,
+        clock,
+        max_message_size=settings.app.max_message_size,
+        max_crashes=options.max_crashes,
+        unknown_task_grace=options.unknown_task_grace,
+    )
+    intake: Intake | None = None
+
+    def released() -> None:
+        if intake is not None:
+            intake.released()
+
+    settler = Settler(
+        session,
+        inflight,
+        announcer,
+        worker=plan.worker,
+        result_ttl=settings.app.result_ttl,
+        released=released,
+    )
+    slots = Slots(
+        inflight,
+        gate=gate,
+        executor=executor,
+        settler=settler,
+        announcer=announcer,
+        signals=app.signals,
+        concurrency=plan.concurrency,
+    )
+    intake = Intake(
+        session.broker,
+        plan.subscription,
+        inflight,
+        slots=slots,
+        settler=settler,
+        announcer=announcer,
+        signals=app.signals,
+        prefetch=plan.prefetch,
+        lease=options.lease,
+        call_timeout=options.call_timeout,
+    )
+    return Line(
+        inflight=inflight,
+        intake=intake,
+        slots=slots,
+        settler=settler,
+        announcer=announcer,
+        deadlines=deadlines,
+        strategies=opened,
+    )

@@ -1,0 +1,96 @@
+"""Log lines: readable on a terminal, one JSON object a line elsewhere, and inside a task always with its identity."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from datetime import UTC, datetime
+from typing import Any, Literal, TextIO
+
+import msgspec
+
+from stem_core.tasks.context import current
+
+LogFormat = Literal["auto", "text", "json"]
+
+#: What every :class:`logging.LogRecord` has; the rest was given as ``extra``.
+_STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
+
+
+def configure_logging(level: str, format: LogFormat, worker: str, stream: TextIO | None = None) -> None:
+    """Send the log of this process to ``stream`` (default: standard error). ``auto`` is text on a terminal.
+
+    The level is that of ``stem_core`` and of the root logger; other libraries below WARNING stay silent unless the
+    level is ``debug``.
+    """
+    target = sys.stderr if stream is None else stream
+    text = format == "text" or (format == "auto" and target.isatty())
+    handler = logging.StreamHandler(target)
+    handler.setFormatter(TextFormatter() if text else JsonFormatter(worker))
+    root = logging.getLogger()
+    for existing in list(root.handlers):
+        root.removeHandler(existing)
+    root.addHandler(handler)
+    root.setLevel(level.upper())
+    # It logs every slow callback at WARNING when the loop's debug mode is on, and its own set-up at DEBUG.
+    logging.getLogger("asyncio").setLevel(max(logging.INFO, root.level))
+
+
+def _identity() -> dict[str, Any]:
+    """The task that this line was written in."""
+    ctx = current.get()
+    if ctx is None:
+        return {}
+    return {
+        "task_id": ctx.id,
+        "task": ctx.task,
+        "attempt": ctx.attempt,
+        "queue": ctx.queue,
+        "worker": ctx.worker,
+    }
+
+
+def _extra(record: logging.LogRecord) -> dict[str, Any]:
+    return {key: value for key, value in vars(record).items() if key not in _STANDARD}
+
+
+class TextFormatter(logging.Formatter):
+    """``12:30:01.123 INFO    message  task=... id=... attempt=... queue=... worker=...``"""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """One readable line, with traceback lines after it where there are any."""
+        stamp = datetime.fromtimestamp(record.created, UTC).astimezone().strftime("%H:%M:%S.%f")[:-3]
+        line = f"{stamp} {record.levelname:<7} {record.getMessage()}"
+        identity = _identity()
+        if identity:
+            line += (
+                f"  [task={identity['task']} id={identity['task_id']} attempt={identity['attempt']} "
+                f"queue={identity['queue']} worker={identity['worker']}]"
+            )
+        if record.exc_info:
+            line += "\n" + self.formatException(record.exc_info)
+        return line
+
+
+class JsonFormatter(logging.Formatter):
+    """One JSON object a line: ``time level logger message`` and, inside a task, ``task_id task attempt queue``."""
+
+    def __init__(self, worker: str) -> None:
+        super().__init__()
+        self._worker = worker
+
+    def format(self, record: logging.LogRecord) -> str:
+        """One line, whatever the message holds."""
+        line: dict[str, Any] = {
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+            "worker": self._worker,
+        }
+        line.update(_identity())
+        line.update(_extra(record))
+        if record.exc_info:
+            line["exception"] = self.formatException(record.exc_info)
+        # What JSON cannot carry is shown as its repr: a log line must not fail.
+        return msgspec.json.encode(line, enc_hook=repr).decode()

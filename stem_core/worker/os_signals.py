@@ -1,0 +1,73 @@
+"""The signals of the operating system, read by the pulse thread so that a blocked loop does not delay them."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import socket
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+from stem_core.worker.stopping import StopMachine, StopMode
+
+logger = logging.getLogger("stem_core.worker")
+
+#: What each signal asks for. A repeated one goes one step further, never to a bare kill.
+STOP_SIGNALS: dict[signal.Signals, StopMode] = {
+    signal.SIGTERM: "warm",
+    signal.SIGHUP: "warm",
+    signal.SIGINT: "soft",
+    signal.SIGQUIT: "hard",
+    signal.SIGTSTP: "quiet",
+}
+
+
+@contextmanager
+def caught_signals() -> Iterator[socket.socket]:
+    """Catch the stop signals and SIGUSR1 while entered; yields a socket that gives one byte for each that came.
+
+    In the main thread only. The interpreter writes the byte from the C handler, whatever Python code is doing.
+    """
+    reader, writer = socket.socketpair()
+    reader.setblocking(False)
+    writer.setblocking(False)
+    caught = [*STOP_SIGNALS, signal.SIGUSR1]
+    if sys.stdin is not None and sys.stdin.isatty():
+        # At a terminal Ctrl-Z has to suspend.
+        caught.remove(signal.SIGTSTP)
+    before = {number: signal.signal(number, _nothing) for number in caught}
+    wakeup = signal.set_wakeup_fd(writer.fileno(), warn_on_full_buffer=False)
+    try:
+        yield reader
+    finally:
+        signal.set_wakeup_fd(wakeup)
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        reader.close()
+        writer.close()
+
+
+def listen(
+    loop: asyncio.AbstractEventLoop, reader: socket.socket, machine: StopMachine, dump_stacks: Callable[[str], None]
+) -> None:
+    """Carry out what arrives at ``reader``, on the pulse thread's loop."""
+
+    def arrived() -> None:
+        for number in reader.recv(64):
+            try:
+                received = signal.Signals(number)
+            except ValueError:
+                continue
+            if received is signal.SIGUSR1:
+                dump_stacks("SIGUSR1")
+            elif received in STOP_SIGNALS:
+                machine.escalate(STOP_SIGNALS[received], received.name)
+
+    loop.add_reader(reader.fileno(), arrived)
+
+
+def _nothing(number: int, frame: FrameType | None) -> None:
+    """Only its existence matters: it keeps the default action from happening."""

@@ -1,0 +1,104 @@
+"""What a worker is going to do: its id, queues, strategies, slots. Decided once, before anything is opened."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import attrs
+
+from stem_core.contracts import StrategyProvider
+from stem_core.errors import ConfigurationError
+from stem_core.model import Subscription
+from stem_core.tasks import TaskRegistry
+from stem_core.tasks.task import AnyTask
+from stem_core.worker.identity import worker_id
+
+if TYPE_CHECKING:
+    from stem_core.plugins.registry import Registry
+    from stem_core.settings import Settings
+
+#: Slots of a worker whose tasks all run on the event loop.
+EVENT_LOOP_SLOTS = 100
+
+
+@attrs.frozen(kw_only=True)
+class Plan:
+    """The start-up decisions of a worker."""
+
+    worker: str
+    subscription: Subscription
+    concurrency: int
+    #: Why this many slots, for the banner.
+    concurrency_reason: str
+    prefetch: int
+    #: Strategy by name of the task.
+    strategy_of: dict[str, str]
+    #: The providers of the strategies in use, by name.
+    providers: dict[str, StrategyProvider]
+    #: Tasks whose queue this worker does not read, by queue.
+    unread: dict[str, list[str]]
+
+
+def make_plan(settings: Settings, tasks: TaskRegistry, strategies: Registry[StrategyProvider]) -> Plan:
+    """Raises:
+    ConfigurationError: a task needs a strategy that is not there, or that cannot run it.
+    """
+    options = settings.worker
+    default_queue = settings.app.default_queue
+    subscription = Subscription.parse(options.queues or (default_queue,), strict=options.strict)
+    strategy_of = {task.name: _strategy(task, options.strategy, strategies) for task in tasks}
+    providers = {name: strategies.get(name) for name in sorted(set(strategy_of.values()))}
+    queue_of = {task.name: task.queue or default_queue for task in tasks}
+    read = [name for name, queue in queue_of.items() if queue in subscription.queues]
+    unread: dict[str, list[str]] = {}
+    for name, queue in sorted(queue_of.items()):
+        if queue not in subscription.queues:
+            unread.setdefault(queue, []).append(name)
+    concurrency, reason = _concurrency(options.concurrency, [strategy_of[name] for name in read or strategy_of])
+    prefetch = options.prefetch
+    if prefetch is None:
+        prefetch = int(concurrency * options.prefetch_multiplier)
+    return Plan(
+        worker=worker_id(options.name),
+        subscription=subscription,
+        concurrency=concurrency,
+        concurrency_reason=reason,
+        prefetch=prefetch,
+        strategy_of=strategy_of,
+        providers=providers,
+        unread=unread,
+    )
+
+
+def usable_cpus() -> int:
+    """The processors that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _concurrency(configured: int | None, used: Sequence[str]) -> tuple[int, str]:
+    if configured is not None:
+        return configured, "as set"
+    if all(strategy == "event_loop" for strategy in used):
+        return EVENT_LOOP_SLOTS, "all tasks on the event loop"
+    return min(32, usable_cpus() + 4), "some tasks in threads"
+
+
+def _strategy(task: AnyTask, preferred: str, strategies: Registry[StrategyProvider]) -> str:
+    """The task's own strategy; for ``auto`` the worker's where that can run the task, else by the task's kind."""
+    chosen = task.strategy
+    if task.defaults.strategy == "auto" and preferred != "auto" and _can_run(strategies.get(preferred), task):
+        chosen = preferred
+    provider = strategies.get(chosen)
+    if not _can_run(provider, task):
+        kind = "coroutine" if task.is_coroutine else "plain"
+        raise ConfigurationError(
+            f"task {task.name} is a {kind} function, which the strategy {chosen!r} does not run",
+            hint="leave the task's strategy out, or name one that runs it",
+        )
+    return chosen
+
+
+def _can_run(provider: StrategyProvider, task: AnyTask) -> bool:
+    return provider.runs_coroutines if task.is_coroutine else provider.runs_functions

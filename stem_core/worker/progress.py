@@ -1,0 +1,45 @@
+"""Telling the result backend what runs and how far it is, a few times a second at most."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from stem_core.worker.inflight import Entry, Stage
+from stem_core.worker.settlement import running_status
+
+if TYPE_CHECKING:
+    from stem_core.client.session import Session
+    from stem_core.worker.view import WorkerView
+
+
+class ProgressWriter:
+    """Writes what ``view.dirty`` has gathered. Lives in the pulse thread."""
+
+    def __init__(self, view: WorkerView, session: Session) -> None:
+        self._view = view
+        self._session = session
+        self._backend = session.backend
+
+    async def flush(self) -> None:
+        """One write for all entries with news."""
+        view = self._view
+        entries: list[Entry] = []
+        while view.dirty:
+            entry = view.dirty.pop()
+            if entry.stage is Stage.RUNNING:
+                entries.append(entry)
+        if not entries:
+            return
+        progressed = [entry for entry in entries if entry.ctx is not None and entry.ctx.latest is not None]
+        if progressed:
+            view.post(view.on_progress, progressed)
+        if self._backend is None:
+            return
+        now = view.clock.now()
+        statuses = [
+            running_status(entry, worker=view.worker, now=now, default_ttl=view.result_ttl) for entry in entries
+        ]
+        record = self._backend.record([status for status in statuses if status is not None])
+        await self._session.deadline("result backend: record", record)
+        for entry in entries:
+            entry.running_recorded = True

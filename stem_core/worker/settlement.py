@@ -1,0 +1,107 @@
+"""From an outcome to what the stores are told: one settlement, one status. Pure functions, no store."""
+
+from __future__ import annotations
+
+from stem_core.model import (
+    ACK,
+    Action,
+    Cancelled,
+    DeadLetter,
+    ErrorInfo,
+    Failed,
+    HandedBack,
+    Outcome,
+    Rejected,
+    Release,
+    Retried,
+    Retry,
+    Succeeded,
+    TaskState,
+    TaskStatus,
+)
+from stem_core.worker.inflight import Entry
+
+
+def action_of(outcome: Outcome) -> Action:
+    """What the broker is to do with the message."""
+    if isinstance(outcome, Succeeded | Cancelled):
+        return ACK
+    if isinstance(outcome, Retried):
+        return Retry(delay=outcome.delay)
+    if isinstance(outcome, HandedBack):
+        return Release(delay=outcome.delay)
+    if isinstance(outcome, Failed):
+        return DeadLetter(reason=outcome.reason, detail=f"{outcome.error.type}: {outcome.error.message}")
+    return DeadLetter(reason=outcome.reason, detail=outcome.detail)
+
+
+def status_of(entry: Entry, outcome: Outcome, *, worker: str, now: float, default_ttl: float) -> TaskStatus | None:
+    """What the result backend is to keep; None for nothing: not wanted, not trusted, or not changed."""
+    header = entry.header
+    if header is None or not header.store_result:
+        return None
+    result: bytes | None = None
+    error: ErrorInfo | None = None
+    reason: str | None = None
+    retry_at: float | None = None
+    if isinstance(outcome, Succeeded):
+        state = TaskState.SUCCEEDED
+        result = outcome.result
+    elif isinstance(outcome, Retried):
+        state, error, reason, retry_at = TaskState.RETRYING, outcome.error, outcome.reason, now + outcome.delay
+    elif isinstance(outcome, Failed):
+        state, error, reason = TaskState.FAILED, outcome.error, outcome.reason
+    elif isinstance(outcome, Cancelled):
+        state, reason = TaskState.CANCELLED, outcome.reason
+    elif isinstance(outcome, Rejected):
+        if not outcome.readable:
+            return None
+        state, reason = TaskState.FAILED, outcome.reason
+        error = ErrorInfo(type="", message=outcome.detail)
+    elif entry.running_recorded:
+        # It was seen running and waits again: without this the backend would say "running" of a queued message.
+        state, reason = TaskState.QUEUED, outcome.reason
+    else:
+        return None
+    ctx = entry.ctx
+    ttl = header.result_ttl
+    if ttl is None and entry.task is not None:
+        ttl = entry.task.defaults.result_ttl
+    return TaskStatus(
+        id=header.id,
+        task=header.task,
+        queue=header.queue,
+        state=state,
+        run=entry.delivery.receipt.run,
+        attempt=entry.delivery.attempt,
+        result=result,
+        error=error,
+        reason=reason,
+        progress=ctx.latest if ctx is not None else None,
+        worker=worker,
+        enqueued_at=header.enqueued_at,
+        started_at=now - entry.runtime if entry.started else None,
+        finished_at=now if state.terminal else None,
+        retry_at=retry_at,
+        ttl=default_ttl if ttl is None else ttl,
+    )
+
+
+def running_status(entry: Entry, *, worker: str, now: float, default_ttl: float) -> TaskStatus | None:
+    """What the result backend is to keep of an entry that runs now; None when its outcome is not wanted."""
+    header, ctx = entry.header, entry.ctx
+    if header is None or not header.store_result or ctx is None:
+        return None
+    return TaskStatus(
+        id=header.id,
+        task=header.task,
+        queue=header.queue,
+        state=TaskState.RUNNING,
+        run=entry.delivery.receipt.run,
+        attempt=entry.delivery.attempt,
+        progress=ctx.latest,
+        worker=worker,
+        enqueued_at=header.enqueued_at,
+        started_at=now,
+        ttl=default_ttl if header.result_ttl is None else header.result_ttl,
+    )

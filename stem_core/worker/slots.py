@@ -1,0 +1,104 @@
+"""Room for running deliveries: each runs in its own asyncio task, with its own copy of the context."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+from typing import TYPE_CHECKING
+
+from stem_core.model import HandedBack, Outcome
+from stem_core.signals import Signals
+from stem_core.worker.announce import Announcer
+from stem_core.worker.executor import Executor
+from stem_core.worker.gate import Gate
+from stem_core.worker.inflight import Entry, InFlight, Stage
+
+if TYPE_CHECKING:
+    from stem_core.worker.settle import Settler
+
+
+class Slots:
+    """Starts what waits while there is room, and leads each delivery down its straight line:
+    gate, executor, settler."""
+
+    def __init__(
+        self,
+        inflight: InFlight,
+        *,
+        gate: Gate,
+        executor: Executor,
+        settler: Settler,
+        announcer: Announcer,
+        signals: Signals,
+        concurrency: int,
+    ) -> None:
+        self._inflight = inflight
+        self._gate = gate
+        self._executor = executor
+        self._settler = settler
+        self._announcer = announcer
+        self._prerun = signals.task_prerun
+        self.concurrency = concurrency
+        self._loop = asyncio.get_running_loop()
+        # Tasks are started from the end of other tasks; a copy of the worker's own context keeps what one task set
+        # out of the next.
+        self._context = contextvars.copy_context()
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._open = True
+
+    @property
+    def free(self) -> int:
+        """How many slots have nothing to run, now."""
+        return self.concurrency - self._inflight.running
+
+    def start_waiting(self) -> None:
+        """Fill the free slots from what is prefetched."""
+        inflight = self._inflight
+        waiting = inflight.waiting
+        while waiting and self._open and inflight.running < self.concurrency:
+            entry = waiting.popleft()
+            if entry.stage is not Stage.PREFETCHED:
+                continue
+            entry.stage = Stage.RUNNING
+            inflight.running += 1
+            self._idle.clear()
+            entry.asyncio_task = self._loop.create_task(self._lead(entry), context=self._context.copy())
+
+    async def _lead(self, entry: Entry) -> None:
+        outcome: Outcome = HandedBack(reason="shutdown")
+        try:
+            # Interrupted between its start and its first step: the task exists but has not run a line.
+            if entry.interrupt is None:
+                outcome = self._gate.judge(entry) or await self._run(entry)
+        except asyncio.CancelledError:
+            outcome = HandedBack(reason=entry.interrupt or "shutdown")
+        finally:
+            inflight = self._inflight
+            inflight.running -= 1
+            if entry.interrupt == "lease-lost":
+                entry.outcome = outcome
+                self._settler.lose(entry)
+            else:
+                self._settler.take(entry, outcome)
+            if inflight.waiting:
+                self.start_waiting()
+            if not inflight.running:
+                self._idle.set()
+
+    async def _run(self, entry: Entry) -> Outcome:
+        self._executor.prepare(entry)
+        if self._prerun:
+            await self._announcer.prerun(entry)
+        return await self._executor.execute(entry)
+
+    def close(self) -> list[Entry]:
+        """Start nothing more; returns what was prefetched and has not started."""
+        self._open = False
+        unstarted = [entry for entry in self._inflight.waiting if entry.stage is Stage.PREFETCHED]
+        self._inflight.waiting.clear()
+        return unstarted
+
+    async def drained(self) -> None:
+        """Return when nothing runs."""
+        await self._idle.wait()

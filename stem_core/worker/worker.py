@@ -1,0 +1,172 @@
+"""The worker as its users see it: embedded in a service, run until stopped, or run from the command line."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+from stem_core.clock import SYSTEM_CLOCK, Clock
+from stem_core.errors import StemError, WorkerFailed
+from stem_core.model import Heartbeat, WorkerPhase
+from stem_core.worker.life import Life
+from stem_core.worker.os_signals import caught_signals
+from stem_core.worker.stopping import check_mode
+
+if TYPE_CHECKING:
+    from stem_core.client.app import Stem
+
+logger = logging.getLogger("stem_core.worker")
+
+#: Exit codes: everything drained, an error of the worker, started work handed back.
+DRAINED, FAILED, HANDED_BACK = 0, 1, 4
+
+
+class Worker:
+    """Runs the tasks of an app.
+
+    ::
+
+        async with Worker(app, queues=["mail"], concurrency=50) as worker:
+            ...  # drains on leaving; a fatal error is raised here as WorkerFailed
+        await Worker(app).run()  # until stopped
+
+    Args:
+        app: What to run.
+        command_line: Settings by dotted key that win over the environment; for command line programs.
+        options: Settings of the section ``worker`` (``queues``, ``concurrency``, ``lease`` ...); the environment wins
+            over them.
+
+    Raises:
+        ConfigurationError: a setting that cannot be used, a task that no strategy runs.
+        PluginError: a selected plugin that is broken.
+    """
+
+    def __init__(
+        self, app: Stem, *, command_line: Mapping[str, Any] | None = None, clock: Clock = SYSTEM_CLOCK, **options: Any
+    ) -> None:
+        caller = sys._getframe(1)  # noqa: SLF001 - the origin of a setting is where it was written
+        origin = f"{Path(caller.f_code.co_filename).name}:{caller.f_lineno}"
+        self._app = app
+        self._life = Life(
+            app,
+            clock,
+            code={f"worker.{name}": given for name, given in options.items()},
+            code_origin=origin,
+            command_line=command_line or {},
+        )
+        self._task: asyncio.Task[None] | None = None
+        self._exit_code: int | None = None
+
+    @property
+    def id(self) -> str:
+        """The id of this worker; settled by its settings, the same in heartbeats, logs and signals."""
+        return self._life.plan.worker
+
+    @property
+    def phase(self) -> WorkerPhase:
+        """``starting running quiet warm soft hard stopped``."""
+        return self._life.phase
+
+    @property
+    def exit_code(self) -> int | None:
+        """0 drained, 1 failed, 4 stopped with started work handed back; None while it lives."""
+        return self._exit_code
+
+    def heartbeat(self) -> Heartbeat:
+        """The record of this moment."""
+        return self._life.heartbeat()
+
+    def stop(self, mode: str = "warm", timeout: float | None = None, *, reason: str = "stop()") -> None:
+        """Begin to stop; returns at once, from any thread. Stopping only ever goes forward.
+
+        Args:
+            mode: ``quiet`` takes no new work and lives on; ``warm`` finishes what runs; ``soft`` interrupts it and
+                hands back what does not finish; ``hard`` hands back everything now.
+            timeout: Seconds for a warm stop before it becomes soft and hard; default: ``shutdown_timeout``.
+            reason: For the log and the signal.
+        """
+        self._life.request_stop(check_mode(mode), reason, timeout)
+
+    async def __aenter__(self) -> Self:
+        """Start; returns when the worker is ready for its first claim."""
+        self._task = asyncio.create_task(self._life.live(), name=f"stem-worker-{self.id}")
+        ready = asyncio.create_task(self._life.ready.wait())
+        await asyncio.wait((self._task, ready), return_when=asyncio.FIRST_COMPLETED)
+        ready.cancel()
+        if self._task.done():
+            await self._finish(self._task)
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        """Drain and end. Raises WorkerFailed when the worker ended by an error of its own."""
+        self.stop(reason="leaving")
+        if self._task is not None:
+            await self._finish(self._task)
+
+    async def run(self) -> int:
+        """Run until stopped; returns the exit code.
+
+        Raises:
+            WorkerFailed: the worker ended by an error of its own.
+            StemError: it could not start.
+        """
+        self._task = asyncio.create_task(self._life.live(), name=f"stem-worker-{self.id}")
+        try:
+            await asyncio.wait((self._task,))
+        except asyncio.CancelledError:
+            # Who runs it wants it gone: hand back and leave, then let the cancellation go on.
+            self.stop("hard", reason="cancelled")
+            await asyncio.wait((self._task,))
+            self._task.cancel()
+            raise
+        return await self._finish(self._task)
+
+    async def run_until_idle(self, *, wait_for_delayed: bool = False) -> int:
+        """Run until nothing is ready and nothing runs, then drain; returns the exit code. For tests and bursts.
+
+        ``wait_for_delayed`` goes on until nothing is delayed either, retries included.
+        """
+        async with self:
+            await self._life.idle(wait_for_delayed=wait_for_delayed)
+        assert self._exit_code is not None
+        return self._exit_code
+
+    def run_blocking(self, *, burst: bool = False, announce: Callable[[str], None] | None = None) -> int:
+        """Run as the main thing of this process: catches the signals of the operating system, in the main thread.
+
+        ``announce`` is given the lines of the banner. Returns the exit code; a thread that could not be stopped
+        ends with the process.
+        """
+        with caught_signals() as os_signals:
+            self._life.own_process(os_signals, announce)
+            return asyncio.run(self._run_to_the_end(burst))
+
+    async def _run_to_the_end(self, burst: bool) -> int:
+        code = await (self.run_until_idle() if burst else self.run())
+        if self._life.abandoned:
+            # What could not be stopped was handed back; the end of the loop or of the interpreter would wait for it.
+            logging.shutdown()
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(code)
+        return code
+
+    async def _finish(self, task: asyncio.Task[None]) -> int:
+        try:
+            await task
+        except StemError:
+            self._exit_code = FAILED
+            raise
+        except Exception as error:
+            self._exit_code = FAILED
+            raise WorkerFailed(
+                f"worker {self.id} failed: {type(error).__name__}: {error}",
+                hint="the cause is chained to this error; deliveries that it held are delivered again",
+            ) from error
+        self._exit_code = HANDED_BACK if self._life.interrupted else DRAINED
+        return self._exit_code
