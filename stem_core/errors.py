@@ -15,9 +15,9 @@
     │   └── PluginConflict              two plugins claim one scheme or name
     ├── AppNotOpen                   1  used outside ``app.open()``
     ├── PublishError                 1  a task that cannot be enqueued
-    │   ├── BadArguments                not JSON, wrong type, wrong number
-    │   ├── PayloadTooLarge
-    │   └── UnknownTask                 no such registered name
+    │   ├── BadArguments             2  not JSON, wrong type, wrong number
+    │   ├── PayloadTooLarge          1
+    │   └── UnknownTask              2  no such registered name
     ├── StoreError                   1  a broker, backend or state store
     │   ├── StoreUnavailable            not reachable, too slow, or locked: try again later
     │   ├── StoreRefused                cannot be used as it is: schema, permissions, settings
@@ -142,6 +142,8 @@ class PublishError(StemError):
 class BadArguments(PublishError):
     """Arguments that do not fit the task's signature, or that JSON cannot carry."""
 
+    exit_code = 2
+
     def __init__(self, message: str, *, task: str, parameter: str = "", hint: str = "") -> None:
         super().__init__(message, hint=hint)
         self.task = task
@@ -164,6 +166,8 @@ class PayloadTooLarge(PublishError):
 
 class UnknownTask(PublishError):
     """No task is registered under this name."""
+
+    exit_code = 2
 
     def __init__(self, message: str, *, task: str, hint: str = "") -> None:
         super().__init__(message, hint=hint)

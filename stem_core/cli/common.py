@@ -1,0 +1,86 @@
+"""What commands do before and around their own work."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from stem_core.cli import output
+from stem_core.errors import InvalidOption
+
+if TYPE_CHECKING:
+    from stem_core.bootstrap import Composition
+    from stem_core.client import Stem
+    from stem_core.tasks import TaskRegistry
+
+
+def compose_app(
+    app: str | None,
+    broker: str | None,
+    backend: str | None,
+    namespace: str | None,
+    plugins: list[str] | None,
+    *,
+    settings: Mapping[str, Any] | None = None,
+    app_needed: bool = False,
+) -> Composition:
+    """The app of the options that every command takes, and of more ``settings`` by dotted key."""
+    from stem_core.bootstrap import CommandLine, compose
+
+    line = CommandLine(
+        app=app,
+        settings={
+            "broker_url": broker,
+            "result_backend_url": backend,
+            "namespace": namespace,
+            **(settings or {}),
+        },
+        plugins=None if plugins is None else tuple(plugins),
+    )
+    return compose(line, app_needed=app_needed)
+
+
+def known_tasks(app: Stem) -> TaskRegistry:
+    """The tasks of the app, those of its ``include`` among them."""
+    from stem_core.tasks import import_tasks
+
+    import_tasks(app.include)
+    return app.tasks
+
+
+def span(option: str, text: str | None) -> float | None:
+    """The seconds of an option such as ``--delay 5s``.
+
+    Raises:
+        InvalidOption: it cannot be read.
+    """
+    from stem_core.settings import parsers
+
+    if text is None:
+        return None
+    parser = parsers.duration()
+    try:
+        return parser(text)
+    except parsers.NotAccepted:
+        raise InvalidOption(option, text, parser.accepts) from None
+
+
+def moment(seconds: float | None) -> str | None:
+    """Seconds since the epoch as ISO 8601 in UTC."""
+    from datetime import UTC, datetime
+
+    return None if seconds is None else datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds")
+
+
+class _Messages(logging.Handler):
+    def emit(self, record: logging.LogRecord) -> None:
+        output.message(f"stem: {record.levelname.lower()}: {record.getMessage()}")
+
+
+def show_warnings() -> None:
+    """Tell warnings of the core as messages; for commands that have no log of their own."""
+    logger = logging.getLogger("stem_core")
+    if not logger.handlers:
+        logger.addHandler(_Messages(logging.WARNING))
+        logger.propagate = False

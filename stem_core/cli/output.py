@@ -1,0 +1,100 @@
+"""What commands write: data to stdout, messages to stderr, and nothing that could steer a terminal."""
+
+from __future__ import annotations
+
+import sys
+import unicodedata
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+# Control, format (bidirectional overrides), surrogate and line separator characters: data that holds them is told,
+# not obeyed.
+_UNSAFE = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
+_SHORT = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
+
+
+def clean(text: str, *, lines: bool = False) -> str:
+    r"""``text`` with what a terminal might obey written as ``\x1b``, ``\u202e`` and so on.
+
+    Args:
+        text: Anything that came from a user, a task or a store.
+        lines: Keep line ends, for text that has several lines on purpose.
+    """
+    if text.isascii() and text.isprintable():
+        return text
+    return "".join(_clean_character(character, lines=lines) for character in text)
+
+
+def _clean_character(character: str, *, lines: bool) -> str:
+    if unicodedata.category(character) not in _UNSAFE or (lines and character == "\n"):
+        return character
+    code = ord(character)
+    if character in _SHORT:
+        return _SHORT[character]
+    if code < 0x100:
+        return f"\\x{code:02x}"
+    return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
+
+
+def message(text: str) -> None:
+    """One message to the person at the terminal."""
+    print(clean(text, lines=True), file=sys.stderr, flush=True)
+
+
+def line(text: str) -> None:
+    """One line of data."""
+    print(clean(text), flush=True)
+
+
+def show(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str], *, as_json: bool) -> None:
+    """Write rows as data.
+
+    As JSON: one array of objects, with all keys of the rows. On a terminal: a table of the ``columns``, which map
+    keys to headings. Into a pipe: the same columns, tab-separated, one row a line, without headings.
+    """
+    if as_json:
+        import json
+
+        # ASCII only, so that the text is harmless on any terminal and in any encoding.
+        print(json.dumps([dict(row) for row in rows], indent=2, ensure_ascii=True), flush=True)
+    elif sys.stdout.isatty():
+        _table(rows, columns)
+    else:
+        for row in rows:
+            print("\t".join(clean(cell(row[key])) for key in columns), flush=True)
+
+
+def cell(value: object) -> str:
+    """A value of a row as text: lists joined by commas, nothing for None."""
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, list | tuple):
+        return ", ".join(cell(item) for item in value)
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key}: {cell(item)}" for key, item in value.items())
+    return str(value)
+
+
+def _table(rows: Iterable[Mapping[str, Any]], columns: Mapping[str, str]) -> None:
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for heading in columns.values():
+        table.add_column(heading, overflow="fold")
+    for row in rows:
+        # Text, not str: square brackets in data are no markup.
+        table.add_row(*(Text(clean(cell(row[key]))) for key in columns))
+    console().print(table)
+
+
+def console(*, stderr: bool = False) -> Console:
+    """The terminal, for tables and progress bars. Knows ``NO_COLOR`` and whether it is a terminal at all."""
+    from rich.console import Console
+
+    return Console(stderr=stderr, highlight=False, markup=False, emoji=False)

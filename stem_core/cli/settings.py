@@ -1,0 +1,43 @@
+"""``stem settings``: every setting, its value, and who set it."""
+
+from __future__ import annotations
+
+import typer
+
+from stem_core.cli import common, options, output
+
+_COLUMNS = {"key": "SETTING", "value": "VALUE", "origin": "FROM"}
+
+
+def register(cli: typer.Typer) -> None:
+    """Add the command."""
+    cli.command("settings", short_help="Show every setting and where it came from.")(settings)
+
+
+def settings(
+    app: options.App = None,
+    as_json: options.Json = False,
+    broker: options.Broker = None,
+    backend: options.Backend = None,
+    namespace: options.Namespace = None,
+    plugins: options.Plugins = None,
+) -> None:
+    """Show every setting, its value, and where that came from; secrets are masked.
+
+    What is set on the command line goes before the environment, that before the code of the app, that before
+    stem.toml, and that before the default.
+    """
+    common.show_warnings()
+    composed = common.compose_app(app, broker, backend, namespace, plugins).app
+    rows = [
+        {
+            "key": row.key,
+            "value": row.value,
+            "origin": row.origin,
+            "variable": row.variable,
+            "accepts": row.accepts,
+            "help": row.help,
+        }
+        for row in composed.runtime.settings.rows()
+    ]
+    output.show(rows, _COLUMNS, as_json=as_json)

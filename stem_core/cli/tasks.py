@@ -1,0 +1,53 @@
+"""``stem tasks``: what an app can run."""
+
+from __future__ import annotations
+
+import inspect
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from stem_core.cli import common, options, output
+
+if TYPE_CHECKING:
+    from stem_core.settings import AppSettings
+    from stem_core.tasks import AnyTask
+
+_COLUMNS = {"name": "TASK", "queue": "QUEUE", "strategy": "STRATEGY", "max_retries": "RETRIES", "about": "ABOUT"}
+
+
+def register(cli: typer.Typer) -> None:
+    """Add the command."""
+    cli.command("tasks", short_help="List the tasks of the app.")(tasks)
+
+
+def tasks(
+    app: options.App = None,
+    as_json: options.Json = False,
+    broker: options.Broker = None,
+    backend: options.Backend = None,
+    namespace: options.Namespace = None,
+    plugins: options.Plugins = None,
+) -> None:
+    """List the tasks of the app, with the queue they go to and where they run."""
+    common.show_warnings()
+    composed = common.compose_app(app, broker, backend, namespace, plugins, app_needed=True).app
+    known = sorted(common.known_tasks(composed), key=lambda task: task.name)
+    settings = composed.runtime.settings.app
+    output.show([_row(task, settings) for task in known], _COLUMNS, as_json=as_json)
+
+
+def _row(task: AnyTask, settings: AppSettings) -> dict[str, Any]:
+    defaults = task.defaults
+    return {
+        "name": task.name,
+        "aliases": list(task.aliases),
+        "queue": task.queue or settings.default_queue,
+        "strategy": task.strategy,
+        "priority": defaults.priority,
+        "max_retries": settings.default_max_retries if defaults.max_retries is None else defaults.max_retries,
+        "soft_time_limit": defaults.soft_time_limit,
+        "expires": defaults.expires,
+        "store_result": defaults.store_result,
+        "about": (inspect.getdoc(task.function) or "").partition("\n")[0],
+    }
