@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from stem_core.wire.format import decode_header, encode_header, seal, unseal
+from stem_core.wire.format import decode_header, encode_header, seal, unseal, unseal_header
 from stem_core.wire.records import (
     decode_heartbeat,
     decode_revocation,
@@ -23,4 +23,5 @@ __all__ = [
     "encode_status",
     "seal",
     "unseal",
+    "unseal_header",
 ]

@@ -95,6 +95,15 @@ def unseal(message: Message) -> Envelope:
     """The envelope inside a message; its payload is not looked at.
 
     Raises:
+        As :func:`unseal_header`.
+    """
+    return Envelope(header=unseal_header(message), payload=message.payload)
+
+
+def unseal_header(message: Message) -> Header:
+    """The header inside a message: all that a gate needs.
+
+    Raises:
         UnsupportedVersion: written by a newer version of Stem.
         MessageUnreadable: the header cannot be read, or names another id, queue or priority than the message.
     """
@@ -104,7 +113,7 @@ def unseal(message: Message) -> Envelope:
             sealed, outer = getattr(header, field), getattr(message, field)
             if sealed != outer:
                 raise MessageUnreadable(f"the message has {field} {outer!r}, but {sealed!r} was sealed")
-    return Envelope(header=header, payload=message.payload)
+    return header
 
 
 def _refuse_newer(data: bytes) -> None:

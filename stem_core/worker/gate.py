@@ -10,7 +10,7 @@ from stem_core.clock import Clock
 from stem_core.errors import MessageUnreadable, UnsupportedVersion
 from stem_core.model import Cancelled, Delivery, HandedBack, Header, Outcome, Rejected
 from stem_core.tasks import TaskRegistry
-from stem_core.wire import unseal
+from stem_core.wire import unseal_header
 from stem_core.worker.inflight import Entry
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ class Gate:
                 reason="too-large", detail=f"{size:,} bytes, over {self._max_message_size:,}", readable=False
             )
         try:
-            header = unseal(message).header
+            header = unseal_header(message)
         except UnsupportedVersion as error:
             return self._not_here(delivery, f"wire version {error.version}", "unsupported-version", str(error))
         except MessageUnreadable as error:

@@ -144,8 +144,12 @@ class Settler:
             raise
         except StoreError as error:
             verdicts = await self._write_singly(settlements, statuses, error)
+        quiet = self._announcer.quiet_success
         for entry, verdict in zip(entries, verdicts, strict=True):
-            self._finish(entry, verdict)
+            if quiet and verdict.kind == "done" and type(entry.outcome) is Succeeded:
+                self._inflight.remove(entry)
+            else:
+                self._finish(entry, verdict)
         self._released()
         await self._announcer.room()
 

@@ -70,7 +70,14 @@ class Slots:
         try:
             # Interrupted between its start and its first step: the task exists but has not run a line.
             if entry.interrupt is None:
-                outcome = self._gate.judge(entry) or await self._run(entry)
+                refusal = self._gate.judge(entry)
+                if refusal is not None:
+                    outcome = refusal
+                else:
+                    self._executor.prepare(entry)
+                    if self._prerun:
+                        await self._announcer.prerun(entry)
+                    outcome = await self._executor.execute(entry)
         except asyncio.CancelledError:
             outcome = HandedBack(reason=entry.interrupt or "shutdown")
         finally:
@@ -85,12 +92,6 @@ class Slots:
                 self.start_waiting()
             if not inflight.running:
                 self._idle.set()
-
-    async def _run(self, entry: Entry) -> Outcome:
-        self._executor.prepare(entry)
-        if self._prerun:
-            await self._announcer.prerun(entry)
-        return await self._executor.execute(entry)
 
     def close(self) -> list[Entry]:
         """Start nothing more; returns what was prefetched and has not started."""

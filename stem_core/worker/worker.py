@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import os
 import sys
@@ -142,6 +143,11 @@ class Worker:
         ``announce`` is given the lines of the banner. Returns the exit code; a thread that could not be stopped
         ends with the process.
         """
+        # What the start has made lives as long as the process, and a job makes some 20 objects that die young: with the
+        # default thresholds collecting takes a third of the time of an empty task (21 us a job against 14).
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(20_000, 20, 50)
         with caught_signals() as os_signals:
             self._life.own_process(os_signals, announce)
             return asyncio.run(self._run_to_the_end(burst))
