@@ -48,12 +48,14 @@ class Composition:
 def compose(line: CommandLine, *, app_needed: bool = False) -> Composition:
     """The app that the command line, ``STEM_APP`` or the file names, with the settings of the command line.
 
-    Without a name it is an app without tasks, unless ``app_needed``.
+    Without a name it is an app without tasks, unless ``app_needed``. From here on the current directory can be
+    imported from, for apps and for plugins that are modules in it.
 
     Raises:
         AppNotFound: the name leads to no app.
         ConfigurationError: no app is named and one is needed; a setting cannot be used.
     """
+    _import_from_here()
     spec, origin = peek(read_sources(command_line={"app": line.app}), "app")
     if spec is not None:
         app = load_app(spec, origin="-A" if origin.kind == "command-line" else str(origin))
@@ -85,8 +87,7 @@ def load_app(spec: str, *, origin: str = "-A") -> Stem:
         )
     if not all(part.isidentifier() for part in name.split(".")):
         raise AppNotFound(f"{where}: {name!r} is no name of a module", hint=_similar(name, attribute))
-    if (here := str(Path.cwd())) not in sys.path:
-        sys.path.insert(0, here)
+    _import_from_here()
     module = _import(name, attribute, where)
     found: Any = module
     for step in attribute.split("."):
@@ -96,6 +97,11 @@ def load_app(spec: str, *, origin: str = "-A") -> Stem:
                 f"{where}: the module {name!r} has no attribute {attribute!r}", hint=_apps_of(module, attribute)
             )
     return found if isinstance(found, Stem) else _make(found, module, attribute, where)
+
+
+def _import_from_here() -> None:
+    if (here := str(Path.cwd())) not in sys.path:
+        sys.path.insert(0, here)
 
 
 _MISSING = object()
@@ -216,12 +222,14 @@ def _is_task(found: object) -> bool:
     return isinstance(found, Task)
 
 
-def refuse_private(runtime: Runtime, what: str) -> None:
+def require_shared(runtime: Runtime, what: str) -> None:
     """Refuse stores that only one process can see, for ``what`` (``"a worker"``) that has to meet others in them.
 
     Raises:
+        BrokenPlugin: a selected plugin cannot be used, so that nobody knows what it would have provided.
         ConfigurationError: the broker, result backend or state store is such a one.
     """
+    runtime.require_usable()
     urls = runtime.urls()
     stores: tuple[tuple[str, StoreUrl | None], ...] = (
         ("broker", urls.broker), ("result backend", urls.backend), ("state store", urls.state)
@@ -260,8 +268,7 @@ def run_worker(
     from stem_core.worker.logs import configure_logging
 
     runtime = app.runtime
-    runtime.require_usable()
-    refuse_private(runtime, "a worker")
+    require_shared(runtime, "a worker")
     options = runtime.settings.worker
     worker = Worker(app, command_line=settings)
     configure_logging(options.log_level, options.log_format, worker.id)

@@ -65,7 +65,7 @@ def enqueue(
     """
     import asyncio
 
-    from stem_core.bootstrap import refuse_private
+    from stem_core.bootstrap import require_shared
 
     common.show_warnings()
     if timeout is not None and not wait:
@@ -85,7 +85,7 @@ def enqueue(
         },
         checked=composed.named and not force,
     )
-    refuse_private(composed.app.runtime, "a job")
+    require_shared(composed.app.runtime, "a job")
     asyncio.run(_enqueue(composed.app, call, wait=wait, timeout=seconds, as_json=as_json))
 
 

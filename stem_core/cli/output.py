@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import unicodedata
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -80,13 +80,14 @@ def cell(value: object) -> str:
     return str(value)
 
 
-def _table(rows: Iterable[Mapping[str, Any]], columns: Mapping[str, str]) -> None:
+def _table(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str]) -> None:
     from rich.table import Table
     from rich.text import Text
 
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for heading in columns.values():
-        table.add_column(heading, overflow="fold")
+    for key, heading in columns.items():
+        number = all(isinstance(row[key], int | float) and not isinstance(row[key], bool) for row in rows)
+        table.add_column(heading, overflow="fold", justify="right" if number else "left")
     for row in rows:
         # Text, not str: square brackets in data are no markup.
         table.add_row(*(Text(clean(cell(row[key]))) for key in columns))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import typer
 
 from stem_core.cli import common, options, output
+from stem_core.errors import StemError
 
 _COLUMNS = {
     "name": "PLUGIN",
@@ -34,5 +35,16 @@ def plugins(
     A plugin that is skipped is not imported.
     """
     common.show_warnings()
-    composed = common.compose_app(app, broker, backend, namespace, plugins).app
-    output.show([row.as_json() for row in composed.runtime.plugin_rows()], _COLUMNS, as_json=as_json)
+    problem: StemError | None = None
+    try:
+        composed = common.compose_app(app, broker, backend, namespace, plugins).app
+        rows = composed.runtime.plugin_rows()
+    except StemError as error:
+        # This is where people look when nothing works: an app or a setting that is wrong does not hide the plugins.
+        from stem_core.plugins.runtime import survey
+
+        problem = error
+        rows = survey(selection=plugins)
+    output.show([row.as_json() for row in rows], _COLUMNS, as_json=as_json)
+    if problem is not None:
+        raise problem

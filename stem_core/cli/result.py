@@ -40,12 +40,12 @@ def result(
     """
     import asyncio
 
-    from stem_core.bootstrap import refuse_private
+    from stem_core.bootstrap import require_shared
 
     common.show_warnings()
     seconds = common.span("--timeout", timeout)
     composed = common.compose_app(app, broker, backend, namespace, plugins).app
-    refuse_private(composed.runtime, "a result")
+    require_shared(composed.runtime, "a result")
     show(asyncio.run(_status(composed, id, seconds)), as_json=as_json)
 
 

@@ -51,7 +51,7 @@ def checksum(text: str) -> str:
     return hashlib.sha256(text.encode() * 10_000).hexdigest()
 
 
-@app.task(name="demo.fetch", retry=_QUICK)
+@app.task(name="demo.fetch", retry=_QUICK, max_retries=3)
 async def fetch(ctx: TaskContext, page: int) -> int:
     """Fails once or twice, then succeeds."""
     await asyncio.sleep(0.01)
