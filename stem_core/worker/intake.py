@@ -7,12 +7,14 @@ import logging
 from collections.abc import Coroutine
 from typing import Any
 
+from stem_core.clock import Clock
 from stem_core.contracts import Broker
 from stem_core.errors import StoreError
 from stem_core.model import Delivery, HandedBack, Subscription
 from stem_core.signals import Signals
 from stem_core.worker.announce import Announcer
 from stem_core.worker.backoff import Backoff
+from stem_core.worker.cancellation import interrupt
 from stem_core.worker.inflight import Entry, InFlight
 from stem_core.worker.settle import Settler
 from stem_core.worker.slots import Slots
@@ -36,6 +38,7 @@ class Intake:
         settler: Settler,
         announcer: Announcer,
         signals: Signals,
+        clock: Clock,
         prefetch: int,
         lease: float,
         call_timeout: float,
@@ -47,11 +50,14 @@ class Intake:
         self._settler = settler
         self._announcer = announcer
         self._signals = signals
+        self._clock = clock
         self.prefetch = prefetch
         self._lease = lease
         self._call_timeout = call_timeout
         self._open = True
         self._turn = 0
+        #: Monotonic time just before the last claim was sent: leases are counted from there.
+        self._claimed_at = 0.0
         self._sleeper: asyncio.Task[object] | None = None
         self._loop = asyncio.get_running_loop()
         #: The broker does not answer; read by health.
@@ -115,7 +121,7 @@ class Intake:
 
     async def _claim(self, room: int) -> list[Delivery]:
         self._turn += 1
-        self._claimed_at = self._loop.time()
+        self._claimed_at = self._clock.monotonic()
         suspects = 0 if self._inflight.suspects else 1
         # A claim is never cancelled: what it had granted would be lost until the lease ends. It is watched instead.
         claim = self._loop.create_task(
@@ -137,7 +143,7 @@ class Intake:
             stale = inflight.get(delivery.message.id)
             if stale is not None:
                 # The broker granted again what this worker still holds: its lease had run out unnoticed.
-                stale.interrupt = "lease-lost"
+                interrupt(stale, "lease-lost", "the message was granted to this worker again")
                 self._settler.lose(stale)
             entry = Entry(delivery, self._claimed_at, deadline)
             inflight.add(entry)

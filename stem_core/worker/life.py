@@ -196,8 +196,11 @@ class Life:
                 failure.cancel()
                 line.settler.close()
                 line.announcer.close()
-        except BaseException:
+        except BaseException as error:
             await self._give_back(line, session)
+            if isinstance(error, BaseExceptionGroup):
+                # One service failed and the group ended the others: the failure is what matters.
+                raise error.exceptions[0] from error
             raise
         finally:
             line.deadlines.close()

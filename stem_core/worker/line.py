@@ -155,6 +155,7 @@ def build_line(
         settler=settler,
         announcer=announcer,
         signals=app.signals,
+        clock=clock,
         prefetch=plan.prefetch,
         lease=options.lease,
         call_timeout=options.call_timeout,

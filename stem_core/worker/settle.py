@@ -191,16 +191,20 @@ class Settler:
             return batch
         try:
             await self._session.publish(envelopes)
-            return batch
-        except PublishError:
+        except StoreUnavailable:
+            raise
+        except (PublishError, StoreError):
             return [(entry, await self._publish_one(entry, outcome)) for entry, outcome in batch]
+        return batch
 
     async def _publish_one(self, entry: Entry, outcome: Outcome) -> Outcome:
         if not isinstance(outcome, Succeeded) or entry.ctx is None or not entry.ctx.outbox:
             return outcome
         try:
             await self._session.publish(entry.ctx.outbox)
-        except PublishError as error:
+        except StoreUnavailable:
+            raise
+        except (PublishError, StoreError) as error:
             entry.outcome = Failed(
                 reason="outbox-refused", error=ErrorInfo(type=type(error).__qualname__, message=error.message)
             )
