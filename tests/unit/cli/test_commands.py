@@ -79,8 +79,10 @@ def test_options_before_something_that_is_no_app_are_a_usage_error(stem):
         (("-c", "0"), "--concurrency: worker.concurrency = '0': expected a whole number, at least 1"),
         (
             ("--lease", "long"),
-            "--lease: worker.lease = 'long': expected a duration such as 250ms, 5s, 2m or 1h, or a number of seconds, "
-            "at least 1s",
+            (
+                "--lease: worker.lease = 'long': expected a duration such as 250ms, 5s, 2m or 1h, "
+                "or a number of seconds, at least 1s"
+            ),
         ),
         (
             ("-l", "loud"),

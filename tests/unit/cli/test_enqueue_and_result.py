@@ -42,7 +42,7 @@ def test_the_id_goes_to_standard_output(shop):
 
 
 def test_options_reach_the_job(shop):
-    options = "--queue slow --delay 2m --priority 9 --id order-7 --json".split()
+    options = ["--queue", "slow", "--delay", "2m", "--priority", "9", "--id", "order-7", "--json"]
     done = shop("enqueue", "tasks.send_welcome", "[1]", *options)
     assert json.loads(done.out) == [{"id": "order-7", "task": "tasks.send_welcome", "queue": "slow"}]
     row = json.loads(shop("result", "order-7", "--json").out)[0]
