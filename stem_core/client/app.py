@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 import os
 import threading
@@ -13,7 +14,7 @@ from stem_core.client import sync
 from stem_core.client.decorator import DefinesTasks
 from stem_core.client.publisher import build_envelope
 from stem_core.client.results import TaskHandle
-from stem_core.client.session import Session, Sessions
+from stem_core.client.session import CHUNK, Session, Sessions
 from stem_core.clock import SYSTEM_CLOCK, Clock
 from stem_core.contracts import Middleware
 from stem_core.errors import AppNotOpen, ConfigurationError, InvalidOption
@@ -234,9 +235,16 @@ class Stem(DefinesTasks):
         """
         session = self.session
         now, parent = self.clock.now(), current.get()
-        built = [(self._build(call, now, parent), call) for call in calls]
-        sent = await session.publish([envelope for envelope, _ in built])
-        return [self._handle_of(envelope, call) for envelope, (_, call) in zip(sent, built, strict=True)]
+        made: list[TaskCall[R]] = []
+        envelopes: list[Envelope] = []
+        for call in calls:
+            made.append(call)
+            envelopes.append(self._build(call, now, parent))
+            if len(made) % CHUNK == 0:
+                # Others on the loop get their turn in between.
+                await asyncio.sleep(0)
+        sent = await session.publish(envelopes)
+        return [self._handle_of(envelope, call) for envelope, call in zip(sent, made, strict=True)]
 
     def enqueue_many_sync(self, calls: Iterable[TaskCall[R]]) -> list[TaskHandle[R]]:
         """As :meth:`enqueue_many`, for code without an event loop; blocks."""
@@ -321,5 +329,10 @@ def _caller() -> str:
         frame = frame and frame.f_back
     if frame is None:
         return ""
-    path = os.path.relpath(frame.f_code.co_filename)
-    return f"{frame.f_code.co_filename if path.startswith('..') else path}:{frame.f_lineno}"
+    name = frame.f_code.co_filename
+    try:
+        path = os.path.relpath(name)
+    except OSError:
+        # The current folder is gone.
+        path = ".."
+    return f"{name if path.startswith('..') else path}:{frame.f_lineno}"

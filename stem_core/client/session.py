@@ -87,7 +87,12 @@ class Session:
             envelopes = [self._through_middleware(envelope) for envelope in envelopes]
         signals = self.app.signals
         now = self.clock.now()
-        messages = [self._seal(envelope, now) for envelope in envelopes]
+        messages: list[Message] = []
+        for start in range(0, len(envelopes), CHUNK):
+            if start:
+                # Sealing a thousand takes some milliseconds; others on the loop get their turn in between.
+                await asyncio.sleep(0)
+            messages += [self._seal(envelope, now) for envelope in envelopes[start : start + CHUNK]]
         if signals.before_task_publish:
             for envelope in envelopes:
                 await signals.before_task_publish.send(BeforeTaskPublishEvent(occurred_at=now, envelope=envelope))
