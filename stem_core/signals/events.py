@@ -75,7 +75,7 @@ class _PublishEvent(_Flat):
 
 @value
 class BeforeTaskPublishEvent(_PublishEvent):
-    """In the producer, after middleware and before the envelope is sealed."""
+    """In the producer, after middleware and all checks, before the broker is given the message."""
 
     event_name: ClassVar[str] = "before-task-publish"
 
