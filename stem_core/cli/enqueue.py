@@ -25,30 +25,26 @@ def register(cli: typer.Typer) -> None:
     cli.command("enqueue", short_help="Put one task into its queue.")(enqueue)
 
 
+_ARGUMENTS = typer.Argument(
+    metavar="[ARGUMENTS]",
+    help="JSON: an object for arguments by name, an array for those by place; - reads it from standard input.",
+    show_default=False,
+)
+_DELAY = typer.Option(metavar="TIME", help="Start this much later: 250ms, 5s, 2m, 1h or seconds.")
+_PRIORITY = typer.Option(metavar="N", help="From 0 to 9; 9 is the most urgent.", show_default=False)
+_EXPIRES = typer.Option(metavar="TIME", help="Do not start it when this much time has passed.")
+_ID = typer.Option("--id", metavar="ID", help="The job's id; the same id is the same job.")
+
+
 def enqueue(
     task: Annotated[str, typer.Argument(metavar="TASK", help="Name of the task, such as tasks.send_welcome.")],
-    arguments: Annotated[
-        str,
-        typer.Argument(
-            metavar="[ARGUMENTS]",
-            help="JSON: an object for arguments by name, an array for those by place; - reads it from standard input.",
-            show_default=False,
-        ),
-    ] = "[]",
+    arguments: Annotated[str, _ARGUMENTS] = "[]",
     app: options.App = None,
     queue: Annotated[str | None, typer.Option(metavar="NAME", help="Instead of the task's own queue.")] = None,
-    delay: Annotated[
-        str | None, typer.Option(metavar="TIME", help="Start this much later: 250ms, 5s, 2m, 1h or seconds.")
-    ] = None,
-    priority: Annotated[
-        int | None, typer.Option(metavar="N", help="From 0 to 9; 9 is the most urgent.", show_default=False)
-    ] = None,
-    expires: Annotated[
-        str | None, typer.Option(metavar="TIME", help="Do not start it when this much time has passed.")
-    ] = None,
-    id: Annotated[
-        str | None, typer.Option("--id", metavar="ID", help="The job's id; the same id is the same job.")
-    ] = None,
+    delay: Annotated[str | None, _DELAY] = None,
+    priority: Annotated[int | None, _PRIORITY] = None,
+    expires: Annotated[str | None, _EXPIRES] = None,
+    id: Annotated[str | None, _ID] = None,
     wait: Annotated[bool, typer.Option("--wait", help="Wait for the result and write it, as JSON.")] = False,
     timeout: Annotated[str | None, typer.Option(metavar="TIME", help="Wait no longer than this.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Enqueue a task that the app does not know.")] = False,
