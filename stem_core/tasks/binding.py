@@ -22,6 +22,7 @@ _decode_raw = msgspec.json.Decoder(tuple[list[Raw], dict[str, Raw]]).decode
 CODEC_ERRORS = (ValueError, TypeError, OverflowError, RecursionError, AttributeError)
 
 _MISMATCH = re.compile(r"Expected (?P<expected>.+), got `(?P<got>[^`]+)`")
+_UNKNOWN = re.compile(r"Encoding objects of type (?P<type>.+) is unsupported")
 
 Arguments = tuple[tuple[Any, ...], dict[str, Any]]
 
@@ -120,7 +121,9 @@ class Binding:
             text = _encode(value)
             problem = unfit(value) if b"null" in text or has_long_number(text) else ""
         except CODEC_ERRORS as error:
-            problem = "it is nested too deeply, or holds itself" if isinstance(error, RecursionError) else str(error)
+            problem = (
+                "it is nested too deeply, or holds itself" if isinstance(error, RecursionError) else explain(error)
+            )
         if problem:
             raise self._bad(parameter, f"{label} of {self._task}(): JSON cannot carry it: {problem}")
         back = self._decode_one(parameter, label, text, value)
@@ -229,10 +232,15 @@ def explain(error: BaseException, given: Any = UNSET) -> str:
     if isinstance(error, RecursionError):
         return "nested too deeply"
     message, _, place = str(error).partition(" - at `$")
+    unknown = _UNKNOWN.fullmatch(message)
+    if unknown:
+        return f"{unknown['type']} has no JSON form"
     mismatch = _MISMATCH.fullmatch(message)
     if mismatch:
         got = mismatch["got"] if place or given is UNSET or given is None else type(given).__name__
         message = f"expected {mismatch['expected']}, got {got}"
+    if message.startswith("Invalid enum value"):
+        message = "not one of the values allowed"  # msgspec shows the value, and arguments may be secrets
     message = message.replace("`", "").replace("null", "None")
     message = message[:1].lower() + message[1:]
     return f"{message} at {place.rstrip('`')}" if place else message

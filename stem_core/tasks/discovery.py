@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from fnmatch import fnmatchcase
 from types import ModuleType
 
-from stem_core.errors import ConfigurationError
+from stem_core.errors import ConfigurationError, StemError
 
 _GLOB = frozenset("*?[")
 
@@ -21,6 +21,7 @@ def import_tasks(patterns: Iterable[str]) -> list[str]:
 
     Raises:
         ConfigurationError: a pattern that matches no module, or a module that cannot be imported.
+        StemError: what a module raised of these itself, such as InvalidName.
     """
     modules: dict[str, None] = {}
     for pattern in patterns:
@@ -81,6 +82,8 @@ def _import(name: str, source: str) -> ModuleType:
         raise ConfigurationError(
             f"{source}: {name} needs the module {error.name!r}, which is not installed", hint=f"install {error.name}"
         ) from error
+    except StemError:
+        raise  # says by itself what is wrong, and with which exit code
     except Exception as error:  # a module of the user can raise anything
         raise ConfigurationError(
             f"{source}: importing {name} raised {type(error).__name__}: {error}", hint=f"try: python -c 'import {name}'"
