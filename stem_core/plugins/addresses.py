@@ -55,7 +55,9 @@ def _defaults(gathered: Gathered, settings: Settings) -> DefaultUrls:
         )
     if len(found) > 1:
         owners = [plugin for plugin, _ in found]
-        raise conflict("have a default URL", "stem_default_urls", owners, gathered.selection)
+        raise conflict(
+            "have a default URL", "stem_default_urls", owners, gathered.selection, else_=", or set STEM_BROKER_URL"
+        )
     return found[0][1]
 
 

@@ -121,23 +121,24 @@ class Registry(Generic[T]):
         known = self.keys
         close = get_close_matches(key, known, n=1)
         hint = f"did you mean {self._show(close[0])}?" if close else f"install the plugin for {self._show(key)}"
-        hint += f"; there is a {self.kind} for {', '.join(map(self._show, known))}" if known else ""
+        if known:
+            hint += f"{'' if close else ';'} there is a {self.kind} for {', '.join(map(self._show, known))}"
         for state, label in (("skipped", "not selected"), ("broken", "broken")):
             if names := [plugin.name for plugin in self._plugins if plugin.state == state]:
                 hint += f"; {label}: {', '.join(names)}"
         return hint
 
 
-def conflict(what: str, key: str, plugins: Sequence[Plugin], selection: Selection) -> PluginConflict:
-    """Several plugins do what only one may; the hint has a way for each to be the one that goes."""
+def conflict(
+    what: str, key: str, plugins: Sequence[Plugin], selection: Selection, *, else_: str = ""
+) -> PluginConflict:
+    """Several plugins do what only one may. The hint has a way for each to be the one that goes, and then ``else_``."""
     names = [str(plugin) for plugin in plugins]
-    ways = [selection.without([plugin.name]) for plugin in plugins if not plugin.builtin]
-    number = "two" if len(plugins) == 2 else str(len(plugins))
+    ways = " or ".join(selection.without([plugin.name]) for plugin in plugins if not plugin.builtin)
+    two = len(plugins) == 2
     return PluginConflict(
-        f"{number} plugins {what}: {', '.join(names[:-1])} and {names[-1]}",
+        f"{'two' if two else len(plugins)} plugins {what}: {', '.join(names[:-1])} and {names[-1]}",
         key=key,
         plugins=tuple(plugin.name for plugin in plugins),
-        hint=f"go on without one of them: {' or '.join(ways)}"
-        if len(plugins) == 2
-        else f"go on with only one of them; to leave one out: {' or '.join(ways)}",
+        hint=f"go on {'without one of them' if two else 'with only one of them; to leave one out'}: {ways}{else_}",
     )

@@ -145,6 +145,7 @@ class Runtime:
             settings=self.settings.section(sections[0].name) if sections else None,
             dedupe_window=self.settings.app.dedupe_window,
             clock=self.clock,
+            directory=str(self.settings.directory),
         )
 
 

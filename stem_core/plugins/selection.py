@@ -68,12 +68,16 @@ class Selection:
         return f"select it: {_options(rest, _NOT)}" if rest else f"take {_NOT}{name} out of {self}"
 
     def without(self, names: Iterable[str]) -> str:
-        """What to say to have the same without these plugins: options for the command line."""
+        """What to say to have the same without these plugins: options for the command line, as a rule."""
         leave = tuple(dict.fromkeys(names))
         if self.mode == "only":
             rest = tuple(name for name in self.names if name not in leave)
-            # A single named plugin may stand in a file that cannot be edited; its opposite always works.
-            return _options(rest) if rest else _options(leave, _NOT)
+            if rest:
+                return _options(rest)
+            # A module that is not installed would not be loaded anyway. For a plugin the opposite works wherever it
+            # was selected, be it in a file that cannot be edited.
+            modules = [name for name in leave if name in self.modules]
+            return f"take {', '.join(modules)} out of {self}" if modules else _options(leave, _NOT)
         return _options((*self.names, *(name for name in leave if name not in self.names)), _NOT)
 
     def __str__(self) -> str:
