@@ -30,6 +30,8 @@ class StoreContext:
     #: Seconds for which the id of a finished message is remembered.
     dedupe_window: float = 600.0
     clock: Clock = SYSTEM_CLOCK
+    #: The folder that relative paths in the URL start from; None for the current one.
+    directory: str | None = None
 
 
 @value

@@ -1,0 +1,77 @@
+"""What Stem loads: the declarations of this plugin. Imports no driver; the openers do."""
+
+from __future__ import annotations
+
+from contextlib import AbstractAsyncContextManager
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from stem_core.contracts import (
+    BackendProvider,
+    Broker,
+    BrokerCapabilities,
+    BrokerProvider,
+    DefaultUrls,
+    ResultBackend,
+    StateProvider,
+    StateStore,
+    StoreContext,
+)
+from stem_core.hooks import hookimpl
+from stem_core.settings import SettingsSection
+from stem_sqlite.settings import SECTION
+
+requires_api = "1.0"
+
+_SCHEMES = ("sqlite",)
+
+
+def _open_broker(context: StoreContext) -> AbstractAsyncContextManager[Broker]:
+    from stem_sqlite import opening
+
+    return opening.open_broker(context)
+
+
+def _open_backend(context: StoreContext) -> AbstractAsyncContextManager[ResultBackend]:
+    from stem_sqlite import opening
+
+    return opening.open_backend(context)
+
+
+def _open_state(context: StoreContext) -> AbstractAsyncContextManager[StateStore]:
+    from stem_sqlite import opening
+
+    return opening.open_state(context)
+
+
+@hookimpl
+def stem_register_settings() -> list[SettingsSection]:
+    """The section ``[sqlite]``."""
+    return [SECTION]
+
+
+@hookimpl
+def stem_default_urls(settings: Any) -> DefaultUrls:
+    """``.stem/stem.db`` in the folder of the project, for all three stores."""
+    url = "sqlite:///" + quote(str(Path(settings.directory).absolute() / ".stem" / "stem.db"))
+    return DefaultUrls(broker=url, backend=url, state=url)
+
+
+@hookimpl
+def stem_register_brokers() -> list[BrokerProvider]:
+    """The broker behind ``sqlite://``."""
+    capabilities = BrokerCapabilities(durable=True, shared=True)
+    return [BrokerProvider(schemes=_SCHEMES, open=_open_broker, capabilities=capabilities)]
+
+
+@hookimpl
+def stem_register_result_backends() -> list[BackendProvider]:
+    """The result backend behind ``sqlite://``."""
+    return [BackendProvider(schemes=_SCHEMES, open=_open_backend)]
+
+
+@hookimpl
+def stem_register_state_stores() -> list[StateProvider]:
+    """The state store behind ``sqlite://``."""
+    return [StateProvider(schemes=_SCHEMES, open=_open_state)]
