@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 import attrs
 
@@ -68,7 +68,7 @@ class Envelope:
 
     def replace(self, **changes: Any) -> Envelope:
         """A copy whose header differs in the named fields; what middleware returns."""
-        return Envelope(header=attrs.evolve(self.header, **changes), payload=self.payload)
+        return Envelope(header=attrs.evolve(cast("Any", self.header), **changes), payload=self.payload)
 
 
 @value

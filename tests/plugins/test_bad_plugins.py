@@ -20,9 +20,9 @@ BAD = {
     "no hook at all": (
         "@hookimpl\ndef ring(): ...\n",
         (
-            "ring() is no hook; hooks are stem_configured, stem_connect_signals, stem_default_urls, stem_register_brokers,"
-            " stem_register_concurrency_strategies, stem_register_middleware, stem_register_result_backends,"
-            " stem_register_settings, stem_register_state_stores"
+            "ring() is no hook; hooks are stem_configured, stem_connect_signals, stem_default_urls,"
+            " stem_register_brokers, stem_register_concurrency_strategies, stem_register_middleware,"
+            " stem_register_result_backends, stem_register_settings, stem_register_state_stores"
         ),
     ),
     "wrong arguments": (
