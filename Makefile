@@ -18,7 +18,7 @@ help: ## list the verbs
 setup: .venv/.stem-dev ## make .venv with everything that tests and checks need
 
 demo: .venv/.stem-demo ## count the files of a directory tree with two workers, one of them killed (DIR=..., KILL=0)
-	@$(PYTHON_IN_VENV) examples/census/run.py $(DIR)
+	@$(PYTHON_IN_VENV) examples/census/run.py $(if $(DIR),"$(DIR)")
 
 test: .venv/.stem-dev ## run all tests (ARGS=... for pytest)
 	@$(PYTHON_IN_VENV) -m pytest $(ARGS)
