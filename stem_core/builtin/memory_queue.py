@@ -244,7 +244,7 @@ class Queue:
     def take_in(self, entries: Iterable[Entry]) -> None:
         """Add entries of another queue as they are: ready, lapsed or delayed."""
         ready = list(self.ready())
-        self.levels = {}
+        self.levels, self.priorities = {}, []
         for entry in entries:
             entry.queue = self
             if entry.state == DELAYED:

@@ -20,9 +20,9 @@ The clock is the store's clock: the cases move it by ``clock.advance(seconds)``.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import Protocol, TypeVar
+from typing import Protocol, TypeVar, cast
 
 import attrs
 import pytest
@@ -186,10 +186,11 @@ def kinds(verdicts: Sequence[Verdict]) -> list[str]:
     return [verdict.kind for verdict in verdicts]
 
 
-def facet(broker: object, kind: type[T]) -> T:
-    """The broker as the facet ``kind``; fails when it does not have it."""
+def facet(broker: object, kind: Callable[..., T]) -> T:
+    """The broker as the facet ``kind``, an abstract class; fails when it does not have it."""
+    assert isinstance(kind, type)
     assert isinstance(broker, kind), f"{type(broker).__name__} lacks the facet {kind.__name__}"
-    return broker
+    return cast("T", broker)
 
 
 def status(

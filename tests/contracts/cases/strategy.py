@@ -1,0 +1,243 @@
+"""Concurrency strategies: where a function runs, and what comes back of it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import threading
+from collections.abc import Callable
+
+import pytest
+
+from contracts.cases.base import PATIENCE
+from stem_core.contracts import Call, StrategyProvider
+from stem_core.errors import TaskInterrupted
+
+#: Set by the caller of a strategy and read by the function.
+label: contextvars.ContextVar[str] = contextvars.ContextVar("label", default="unset")
+
+
+async def until(ready: Callable[[], bool]) -> None:
+    """Return when ``ready()`` holds, which may be the doing of a thread."""
+    async with asyncio.timeout(PATIENCE):
+        while not ready():  # noqa: ASYNC110 - events of asyncio cannot be set by a thread
+            await asyncio.sleep(0.002)
+
+
+class ScriptedInvoker:
+    """An invoker whose tasks are the methods of this class, named by ``Call.task``.
+
+    ``started`` is set when a call begins and ``gate`` lets the ones that wait go on. Both are of ``threading``;
+    on the event loop they are polled.
+    """
+
+    def __init__(self) -> None:
+        self.started = threading.Event()
+        self.gate = threading.Event()
+        self.lock = threading.Lock()
+        self.threads: set[int] = set()
+        self.now = 0
+        self.most = 0
+        self.ended: list[str] = []
+
+    async def call(self, call: Call) -> bytes:
+        self._enter()
+        try:
+            if call.task == "wait":
+                await until(self.gate.is_set)
+            return self._body(call)
+        finally:
+            self._leave(call)
+
+    def call_sync(self, call: Call) -> bytes:
+        self._enter()
+        try:
+            if call.task == "wait":
+                self.gate.wait(PATIENCE)
+            return self._body(call)
+        finally:
+            self._leave(call)
+
+    def _enter(self) -> None:
+        with self.lock:
+            self.now += 1
+            self.most = max(self.most, self.now)
+            self.threads.add(threading.get_ident())
+        self.started.set()
+
+    def _leave(self, call: Call) -> None:
+        with self.lock:
+            self.now -= 1
+            self.ended.append(call.id)
+
+    def _body(self, call: Call) -> bytes:
+        if call.task == "fail":
+            raise ValueError(call.payload.decode())
+        if call.task == "interrupt":
+            raise TaskInterrupted("revoked")
+        if call.task == "stop":
+            raise StopIteration
+        if call.task == "label":
+            seen = label.get()
+            label.set("changed by the task")
+            return seen.encode()
+        return call.payload
+
+
+def call(id: str = "a", task: str = "echo", payload: bytes = b"[[],{}]") -> Call:
+    """One call; ``task`` names what the scripted invoker does."""
+    return Call(id=id, attempt=1, task=task, payload=payload, context=None)
+
+
+class StrategyCases:
+    """:class:`~stem_core.contracts.ConcurrencyStrategy`. Override the fixture ``provider``."""
+
+    @pytest.fixture
+    def provider(self) -> StrategyProvider:
+        """Override this one."""
+        raise pytest.UsageError(f"{type(self).__name__} has to override the fixture provider")
+
+    @pytest.fixture
+    def invoker(self) -> ScriptedInvoker:
+        """What the strategy calls."""
+        return ScriptedInvoker()
+
+    async def test_the_result_comes_back(self, provider: StrategyProvider, invoker: ScriptedInvoker) -> None:
+        strategy = provider.open(invoker, 4)
+        assert await strategy.run(call(payload=b"\xc3\xa9")) == b"\xc3\xa9"
+        await strategy.close("drain")
+
+    async def test_the_error_comes_back(self, provider: StrategyProvider, invoker: ScriptedInvoker) -> None:
+        strategy = provider.open(invoker, 4)
+        with pytest.raises(ValueError, match=r"^no$"):
+            await strategy.run(call(task="fail", payload=b"no"))
+        assert await strategy.run(call()) == b"[[],{}]"
+        await strategy.close("drain")
+
+    async def test_an_interruption_comes_back(self, provider: StrategyProvider, invoker: ScriptedInvoker) -> None:
+        strategy = provider.open(invoker, 4)
+        with pytest.raises(TaskInterrupted) as caught:
+            await strategy.run(call(task="interrupt"))
+        assert caught.value.reason == "revoked"
+        assert await strategy.run(call()) == b"[[],{}]"
+        await strategy.close("drain")
+
+    async def test_a_stop_iteration_does_not_hang(self, provider: StrategyProvider, invoker: ScriptedInvoker) -> None:
+        strategy = provider.open(invoker, 4)
+        async with asyncio.timeout(PATIENCE):
+            with pytest.raises(RuntimeError, match="raised StopIteration"):
+                await strategy.run(call(task="stop"))
+        await strategy.close("drain")
+
+    async def test_many_calls_end_each_with_its_own_result(
+        self, provider: StrategyProvider, invoker: ScriptedInvoker
+    ) -> None:
+        strategy = provider.open(invoker, 8)
+        calls = [call(id=f"c{n}", payload=b"%d" % n) for n in range(200)]
+        results = await asyncio.gather(*(strategy.run(one) for one in calls))
+        assert results == [b"%d" % n for n in range(200)]
+        await strategy.close("drain")
+
+    async def test_slots_run_at_once(self, provider: StrategyProvider, invoker: ScriptedInvoker) -> None:
+        strategy = provider.open(invoker, 5)
+        runs = [asyncio.create_task(strategy.run(call(id=f"c{n}", task="wait"))) for n in range(5)]
+        await until(lambda: invoker.now == 5)
+        invoker.gate.set()
+        assert len(await asyncio.gather(*runs)) == 5
+        await strategy.close("drain")
+
+    async def test_more_slots_run_more_at_once(self, provider: StrategyProvider, invoker: ScriptedInvoker) -> None:
+        strategy = provider.open(invoker, 1)
+        await strategy.resize(4)
+        runs = [asyncio.create_task(strategy.run(call(id=f"c{n}", task="wait"))) for n in range(4)]
+        await until(lambda: invoker.now == 4)
+        invoker.gate.set()
+        await asyncio.gather(*runs)
+        await strategy.close("drain")
+
+    async def test_fewer_slots_cut_nothing(self, provider: StrategyProvider, invoker: ScriptedInvoker) -> None:
+        strategy = provider.open(invoker, 4)
+        runs = [asyncio.create_task(strategy.run(call(id=f"c{n}", task="wait"))) for n in range(4)]
+        await until(lambda: invoker.now == 4)
+        await strategy.resize(1)
+        assert invoker.now == 4
+        invoker.gate.set()
+        await asyncio.gather(*runs)
+        assert await strategy.run(call()) == b"[[],{}]"
+        await strategy.close("drain")
+
+    async def test_resizing_down_and_up_again_keeps_it_running(
+        self, provider: StrategyProvider, invoker: ScriptedInvoker
+    ) -> None:
+        strategy = provider.open(invoker, 4)
+        for slots in (1, 4, 2, 4):
+            await strategy.resize(slots)
+            calls = [strategy.run(call(id=f"c{n}")) for n in range(20)]
+            async with asyncio.timeout(PATIENCE):
+                assert len(await asyncio.gather(*calls)) == 20
+        await strategy.close("drain")
+
+    async def test_the_function_sees_the_context_of_its_call_and_changes_only_its_own(
+        self, provider: StrategyProvider, invoker: ScriptedInvoker
+    ) -> None:
+        strategy = provider.open(invoker, 2)
+
+        async def run(name: str) -> bytes:
+            label.set(name)
+            return await strategy.run(call(task="label"))
+
+        # Each in an asyncio task of its own, as the worker does it.
+        results = await asyncio.gather(*(asyncio.create_task(run(f"job {n}")) for n in range(6)))
+        assert results == [b"job %d" % n for n in range(6)]
+        assert label.get() == "unset"
+        await strategy.close("drain")
+
+    async def test_draining_waits_for_what_runs(self, provider: StrategyProvider, invoker: ScriptedInvoker) -> None:
+        strategy = provider.open(invoker, 2)
+        run = asyncio.create_task(strategy.run(call(task="wait")))
+        await until(invoker.started.is_set)
+        closing = asyncio.create_task(strategy.close("drain"))
+        await asyncio.sleep(0.02)
+        assert not closing.done()
+        invoker.gate.set()
+        async with asyncio.timeout(PATIENCE):
+            await closing
+        assert await run == b"[[],{}]"
+        assert invoker.ended == ["a"]
+
+    async def test_draining_an_idle_strategy(self, provider: StrategyProvider, invoker: ScriptedInvoker) -> None:
+        async with asyncio.timeout(PATIENCE):
+            await provider.open(invoker, 2).close("drain")
+
+    async def test_draining_ends_the_threads(self, provider: StrategyProvider, invoker: ScriptedInvoker) -> None:
+        before = set(threading.enumerate())
+        strategy = provider.open(invoker, 3)
+        await asyncio.gather(*(strategy.run(call(id=f"c{n}")) for n in range(12)))
+        await strategy.close("drain")
+        assert set(threading.enumerate()) <= before
+
+    async def test_abandoning_returns_at_once(self, provider: StrategyProvider, invoker: ScriptedInvoker) -> None:
+        strategy = provider.open(invoker, 2)
+        run = asyncio.create_task(strategy.run(call(task="wait")))
+        await until(invoker.started.is_set)
+        async with asyncio.timeout(PATIENCE / 2):
+            await strategy.close("abandon")
+            run.cancel()
+            await asyncio.wait([run])
+        assert run.cancelled()
+        invoker.gate.set()
+
+    async def test_a_cancelled_run_ends_as_cancelled(
+        self, provider: StrategyProvider, invoker: ScriptedInvoker
+    ) -> None:
+        strategy = provider.open(invoker, 2)
+        run = asyncio.create_task(strategy.run(call(task="wait")))
+        await until(invoker.started.is_set)
+        run.cancel()
+        await asyncio.sleep(0.01)
+        invoker.gate.set()
+        async with asyncio.timeout(PATIENCE):
+            with pytest.raises(asyncio.CancelledError):
+                await run
+        assert invoker.ended == ["a"]
+        await strategy.close("drain")

@@ -1,0 +1,190 @@
+"""The built-in strategies against the contract cases, and what is special about each."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import subprocess
+import sys
+import threading
+
+import pytest
+
+from contracts.cases.base import PATIENCE
+from contracts.cases.strategy import ScriptedInvoker, StrategyCases, call, until
+from stem_core.builtin.plugin import stem_register_concurrency_strategies
+from stem_core.contracts import Call, StrategyProvider
+
+PROVIDERS = {provider.name: provider for provider in stem_register_concurrency_strategies()}
+
+
+class TestEventLoop(StrategyCases):
+    @pytest.fixture
+    def provider(self) -> StrategyProvider:
+        return PROVIDERS["event_loop"]
+
+    async def test_it_runs_on_the_loop_of_the_caller(
+        self, provider: StrategyProvider, invoker: ScriptedInvoker
+    ) -> None:
+        strategy = provider.open(invoker, 1)
+        await strategy.run(call())
+        assert invoker.threads == {threading.get_ident()}
+
+    async def test_a_cancellation_reaches_the_function_at_its_await(
+        self, provider: StrategyProvider, invoker: ScriptedInvoker
+    ) -> None:
+        strategy = provider.open(invoker, 1)
+        run = asyncio.create_task(strategy.run(call(task="wait")))
+        await asyncio.sleep(0.01)
+        run.cancel()
+        async with asyncio.timeout(PATIENCE):
+            with pytest.raises(asyncio.CancelledError):
+                await run
+        assert not invoker.gate.is_set()
+        assert invoker.ended == ["a"]
+
+
+class TestThreads(StrategyCases):
+    @pytest.fixture
+    def provider(self) -> StrategyProvider:
+        return PROVIDERS["threads"]
+
+    async def test_it_runs_in_threads_of_its_own(self, provider: StrategyProvider, invoker: ScriptedInvoker) -> None:
+        strategy = provider.open(invoker, 3)
+        await asyncio.gather(*(strategy.run(call(id=f"c{n}")) for n in range(50)))
+        assert threading.get_ident() not in invoker.threads
+        assert len(invoker.threads) <= 3
+        await strategy.close("drain")
+
+    async def test_never_more_at_once_than_slots(self, provider: StrategyProvider, invoker: ScriptedInvoker) -> None:
+        strategy = provider.open(invoker, 2)
+        runs = [asyncio.create_task(strategy.run(call(id=f"c{n}", task="wait"))) for n in range(6)]
+        await until(lambda: invoker.now == 2)
+        await asyncio.sleep(0.02)
+        invoker.gate.set()
+        await asyncio.gather(*runs)
+        assert invoker.most == 2
+        await strategy.close("drain")
+
+    async def test_threads_start_when_they_are_needed(
+        self, provider: StrategyProvider, invoker: ScriptedInvoker
+    ) -> None:
+        before = threading.active_count()
+        strategy = provider.open(invoker, 100)
+        assert threading.active_count() == before
+        for _ in range(5):
+            await strategy.run(call())
+        assert threading.active_count() <= before + 2
+        await strategy.close("drain")
+
+    async def test_a_cancelled_run_waits_for_its_thread_however_often_it_is_cancelled(
+        self, provider: StrategyProvider, invoker: ScriptedInvoker
+    ) -> None:
+        strategy = provider.open(invoker, 1)
+        run = asyncio.create_task(strategy.run(call(task="wait")))
+        await until(invoker.started.is_set)
+        for _ in range(3):
+            run.cancel()
+            await asyncio.sleep(0.01)
+            assert not run.done()
+        invoker.gate.set()
+        async with asyncio.timeout(PATIENCE):
+            await asyncio.wait([run])
+        assert run.cancelled()
+        assert invoker.ended == ["a"]
+        await strategy.close("drain")
+
+    async def test_a_run_that_is_cancelled_before_it_starts_never_starts(
+        self, provider: StrategyProvider, invoker: ScriptedInvoker
+    ) -> None:
+        strategy = provider.open(invoker, 1)
+        first = asyncio.create_task(strategy.run(call(id="first", task="wait")))
+        await until(invoker.started.is_set)
+        second = asyncio.create_task(strategy.run(call(id="second")))
+        await asyncio.sleep(0)
+        second.cancel()
+        async with asyncio.timeout(PATIENCE):
+            with pytest.raises(asyncio.CancelledError):
+                await second
+        invoker.gate.set()
+        await first
+        await strategy.close("drain")
+        assert invoker.ended == ["first"]
+
+    async def test_an_error_after_a_cancellation_is_not_complained_about(
+        self, provider: StrategyProvider, invoker: ScriptedInvoker
+    ) -> None:
+        class Failing(ScriptedInvoker):
+            def call_sync(self, call: Call) -> bytes:
+                self.started.set()
+                self.gate.wait(PATIENCE)
+                raise ValueError("too late")
+
+        complaints: list[dict[str, object]] = []
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: complaints.append(context))
+        failing = Failing()
+        strategy = provider.open(failing, 1)
+        run = asyncio.create_task(strategy.run(call()))
+        await until(failing.started.is_set)
+        run.cancel()
+        await asyncio.sleep(0.01)
+        failing.gate.set()
+        await asyncio.wait([run])
+        assert run.cancelled()
+        del run
+        gc.collect()
+        await strategy.close("drain")
+        assert complaints == []
+
+    async def test_an_abandoned_run_is_let_go_without_being_cancelled(
+        self, provider: StrategyProvider, invoker: ScriptedInvoker
+    ) -> None:
+        strategy = provider.open(invoker, 1)
+        run = asyncio.create_task(strategy.run(call(task="wait")))
+        await until(invoker.started.is_set)
+        await strategy.close("abandon")
+        async with asyncio.timeout(PATIENCE):
+            await asyncio.wait([run])
+        assert run.cancelled()
+        invoker.gate.set()
+
+    async def test_what_is_cancelled_and_waits_for_its_thread_is_let_go_when_abandoned(
+        self, provider: StrategyProvider, invoker: ScriptedInvoker
+    ) -> None:
+        strategy = provider.open(invoker, 1)
+        run = asyncio.create_task(strategy.run(call(task="wait")))
+        await until(invoker.started.is_set)
+        run.cancel()
+        await asyncio.sleep(0.01)
+        await strategy.close("abandon")
+        async with asyncio.timeout(PATIENCE):
+            await asyncio.wait([run])
+        assert run.cancelled()
+        invoker.gate.set()
+
+    def test_a_thread_that_never_ends_does_not_hold_up_the_interpreter(self) -> None:
+        program = """
+import asyncio, threading
+from stem_core.builtin.strategies.threads import ThreadStrategy
+from stem_core.contracts import Call
+
+class Stuck:
+    def call_sync(self, call):
+        started.set()
+        threading.Event().wait()
+
+started = threading.Event()
+
+async def main():
+    strategy = ThreadStrategy(Stuck(), 1)
+    run = asyncio.create_task(strategy.run(Call(id="a", attempt=1, task="t", payload=b"", context=None)))
+    while not started.is_set():
+        await asyncio.sleep(0.001)
+    await strategy.close("abandon")
+    await asyncio.wait([run])
+
+asyncio.run(main())
+print("out")
+"""
+        done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=20, check=False)
+        assert (done.returncode, done.stdout, done.stderr) == (0, "out\n", "")
