@@ -223,7 +223,13 @@ class Stem(DefinesTasks):
         """As :meth:`enqueue`, for code without an event loop; blocks."""
         return self.submit_sync(self._call(task, args, kwargs))
 
-    async def enqueue_many(self, calls: Iterable[TaskCall[R]]) -> list[TaskHandle[R]]:
+    @overload
+    async def enqueue_many(self, calls: Iterable[TaskCall[R]]) -> list[TaskHandle[R]]: ...
+
+    @overload
+    async def enqueue_many(self, calls: Iterable[TaskCall[Any]]) -> list[TaskHandle[Any]]: ...
+
+    async def enqueue_many(self, calls: Iterable[TaskCall[Any]]) -> list[TaskHandle[Any]]:
         """Enqueue many calls (``task.call(...)``, :meth:`call`); the handles come in the same order.
 
         Every call is checked before the first is sent; they are sent a thousand at a time.
@@ -235,7 +241,7 @@ class Stem(DefinesTasks):
         """
         session = self.session
         now, parent = self.clock.now(), current.get()
-        made: list[TaskCall[R]] = []
+        made: list[TaskCall[Any]] = []
         envelopes: list[Envelope] = []
         for call in calls:
             made.append(call)
@@ -246,7 +252,13 @@ class Stem(DefinesTasks):
         sent = await session.publish(envelopes)
         return [self._handle_of(envelope, call) for envelope, call in zip(sent, made, strict=True)]
 
-    def enqueue_many_sync(self, calls: Iterable[TaskCall[R]]) -> list[TaskHandle[R]]:
+    @overload
+    def enqueue_many_sync(self, calls: Iterable[TaskCall[R]]) -> list[TaskHandle[R]]: ...
+
+    @overload
+    def enqueue_many_sync(self, calls: Iterable[TaskCall[Any]]) -> list[TaskHandle[Any]]: ...
+
+    def enqueue_many_sync(self, calls: Iterable[TaskCall[Any]]) -> list[TaskHandle[Any]]:
         """As :meth:`enqueue_many`, for code without an event loop; blocks."""
         return sync.run(self, lambda: self.enqueue_many(calls))
 

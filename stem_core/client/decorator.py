@@ -14,7 +14,8 @@ R = TypeVar("R")
 class TaskDecorator(Protocol):
     """What ``@app.task(queue="mail")`` is: makes a task of the function below it.
 
-    The context is no parameter of the task: ``enqueue`` and ``call`` take what comes after it.
+    The context is no parameter of the task: ``enqueue`` and ``call`` take what comes after it. For type checkers a
+    first parameter annotated ``object`` (pyright: also ``Any``) could be the context; give it a narrower type.
     """
 
     @overload

@@ -84,8 +84,10 @@ class FakeRuntime:
         return self._open("state", memory_state.open_state)
 
 
-def fake_app(clock: Clock, *, app: AppSettings | None = None, worker: WorkerSettings | None = None, **given: Any) -> Stem:
+def fake_app(
+    clock: Clock, *, app: AppSettings | None = None, worker: WorkerSettings | None = None, **given: Any
+) -> Stem:
     """A ``Stem("shop")`` on a :class:`FakeRuntime`, found at ``app._runtime``."""
     made = Stem("shop", clock=clock, **given)
-    made._runtime = FakeRuntime(clock, app, worker)  # type: ignore[assignment]  # noqa: SLF001 - it stands for one
+    made._runtime = FakeRuntime(clock, app, worker)  # type: ignore[assignment]
     return made

@@ -3,8 +3,6 @@ import uuid
 from contextlib import asynccontextmanager
 
 import pytest
-from support.clock import FakeClock
-from support.opened import fake_app
 
 from stem_core.client.app import Stem
 from stem_core.errors import (
@@ -17,6 +15,8 @@ from stem_core.errors import (
 )
 from stem_core.model import child_id
 from stem_core.tasks import TaskContext, current
+from support.clock import FakeClock
+from support.opened import fake_app
 
 
 @pytest.fixture(autouse=True)
@@ -45,9 +45,9 @@ class TestConfiguration:
         assert "test_app.py:" in str(settings.origin("default_queue"))
 
     def test_a_file_below_the_current_folder_is_named_from_there(self, tmp_path):
-        (tmp_path / "tasks.py").write_text("from stem_core import Stem\n\n\napp = Stem('shop', plugins=[], namespace='n')\n")
+        code = "from stem_core import Stem\n\n\napp = Stem('shop', plugins=[], namespace='n')\n"
         names = {}
-        exec(compile((tmp_path / "tasks.py").read_text(), str(tmp_path / "tasks.py"), "exec"), names)
+        exec(compile(code, str(tmp_path / "tasks.py"), "exec"), names)
         assert str(names["app"].runtime.settings.origin("namespace")) == "code tasks.py:4"
 
     def test_a_folder_that_is_gone_does_not_matter(self, tmp_path, monkeypatch):

@@ -128,7 +128,7 @@ def test_who_expires_before_he_is_due_is_told(expires):
 
 
 def test_the_expiry_of_the_task_is_no_excuse():
-    with pytest.raises(InvalidOption, match="expires=300.0"):
+    with pytest.raises(InvalidOption, match=r"expires=300\.0"):
         header(full.options(delay=400).call())
 
 

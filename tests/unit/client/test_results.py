@@ -2,8 +2,6 @@ import asyncio
 from datetime import date
 
 import pytest
-from support.clock import FakeClock
-from support.opened import fake_app
 
 from stem_core.client import results
 from stem_core.errors import AppNotOpen, ResultError, ResultTimeout, TaskCancelled, TaskFailed
@@ -23,6 +21,8 @@ from stem_core.model import (
 )
 from stem_core.tasks import TaskContext, current
 from stem_core.wire import decode_revocation
+from support.clock import FakeClock
+from support.opened import fake_app
 
 DAY = 86_400
 

