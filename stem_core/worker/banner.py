@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -17,13 +18,13 @@ def banner(app: Stem, settings: Settings, plan: Plan) -> list[str]:
     strategies = ", ".join(plan.providers) or "none: no task is registered"
     drain, hard = options.shutdown_timeout - options.soft_margin, options.shutdown_timeout - options.hard_margin
     return [
-        f"stem {_version()}: worker {plan.worker}, app {app.name}, {len(app.tasks)} tasks",
+        f"stem {version('stem-core')}: worker {plan.worker}, app {app.name}, {len(app.tasks)} tasks",
         f"broker: {urls.broker}" + (" (default, nothing is configured)" if urls.default_used else ""),
         f"results: {urls.backend or 'none'}; state: {urls.state}; namespace: {settings.app.namespace}",
         f"queues: {plan.subscription}",
         f"strategy: {strategies}; lease: {options.lease:g} s",
         f"concurrency: {plan.concurrency} ({plan.concurrency_reason}); prefetch: {plan.prefetch}",
-        f"plugins: {_plugins(app)}",
+        app.runtime.plugins_line,
         f"stop: SIGTERM drains, interrupts after {drain:g} s, hands back after {hard:g} s; SIGINT interrupts at once",
     ]
 
@@ -38,16 +39,3 @@ def warnings(app: Stem, plan: Plan) -> list[str]:
     if not len(app.tasks):
         found.append("no task is registered; list the modules that define them in Stem(include=[...])")
     return found
-
-
-def _plugins(app: Stem) -> str:
-    loaded = [plugin.name for plugin in app.runtime.plugins if plugin.state == "loaded" and plugin.name != "builtin"]
-    skipped = [plugin.name for plugin in app.runtime.plugins if plugin.state == "skipped"]
-    text = ", ".join(loaded) or "none"
-    return f"{text} (not selected: {', '.join(skipped)})" if skipped else text
-
-
-def _version() -> str:
-    from stem_core import __version__
-
-    return __version__

@@ -83,39 +83,14 @@ class Line:
 
 
 def build_line(
-    session: Session,
-    settings: Settings,
-    plan: Plan,
-    revocations: Revocations,
-    *,
-    state: object,
-    view: WorkerView,
+    session: Session, settings: Settings, plan: Plan, revocations: Revocations, *, state: object, view: WorkerView
 ) -> Line:
     """Put a line together on the running loop. ``state`` is what the app's lifespan yielded."""
-    inflight = view.inflight
-    clock, app, options = session.clock, session.app, settings.worker
-    loop = asyncio.get_running_loop()
+    inflight, clock, app, options = view.inflight, session.clock, session.app, settings.worker
     announcer = Announcer(app.signals, clock, plan.worker)
-    deadlines = Deadlines(loop)
+    deadlines = Deadlines(asyncio.get_running_loop())
     invoker = TaskInvoker(app.tasks)
-    opened = {name: provider.open(invoker, plan.concurrency) for name, provider in plan.providers.items()}
-
-    def progressed(ctx: TaskContext) -> None:
-        entry = inflight.get(ctx.id)
-        if entry is not None and entry.ctx is ctx:
-            view.dirty.add(entry)
-
-    executor = Executor(
-        {task: opened[strategy] for task, strategy in plan.strategy_of.items()},
-        session.middleware,
-        deadlines,
-        clock,
-        worker=plan.worker,
-        state=state,
-        default_max_retries=settings.app.default_max_retries,
-        on_progress=progressed,
-        on_started=view.dirty.add if options.track_started else None,
-    )
+    strategies = {name: provider.open(invoker, plan.concurrency) for name, provider in plan.providers.items()}
     gate = Gate(
         app.tasks,
         revocations,
@@ -124,24 +99,11 @@ def build_line(
         max_crashes=options.max_crashes,
         unknown_task_grace=options.unknown_task_grace,
     )
-    intake: Intake | None = None
-
-    def released() -> None:
-        if intake is not None:
-            intake.released()
-
-    settler = Settler(
-        session,
-        inflight,
-        announcer,
-        worker=plan.worker,
-        result_ttl=settings.app.result_ttl,
-        released=released,
-    )
+    settler = Settler(session, inflight, announcer, worker=plan.worker, result_ttl=settings.app.result_ttl)
     slots = Slots(
         inflight,
         gate=gate,
-        executor=executor,
+        executor=_executor(session, settings, plan, strategies, deadlines, state=state, view=view),
         settler=settler,
         announcer=announcer,
         signals=app.signals,
@@ -160,6 +122,7 @@ def build_line(
         lease=options.lease,
         call_timeout=options.call_timeout,
     )
+    settler.on_released = intake.released
     return Line(
         inflight=inflight,
         intake=intake,
@@ -167,5 +130,35 @@ def build_line(
         settler=settler,
         announcer=announcer,
         deadlines=deadlines,
-        strategies=opened,
+        strategies=strategies,
+    )
+
+
+def _executor(
+    session: Session,
+    settings: Settings,
+    plan: Plan,
+    strategies: Mapping[str, ConcurrencyStrategy],
+    deadlines: Deadlines,
+    *,
+    state: object,
+    view: WorkerView,
+) -> Executor:
+    inflight = view.inflight
+
+    def progressed(ctx: TaskContext) -> None:
+        entry = inflight.get(ctx.id)
+        if entry is not None and entry.ctx is ctx:
+            view.dirty.add(entry)
+
+    return Executor(
+        {task: strategies[strategy] for task, strategy in plan.strategy_of.items()},
+        session.middleware,
+        deadlines,
+        session.clock,
+        worker=plan.worker,
+        state=state,
+        default_max_retries=settings.app.default_max_retries,
+        on_progress=progressed,
+        on_started=view.dirty.add if settings.worker.track_started else None,
     )

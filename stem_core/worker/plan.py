@@ -48,6 +48,9 @@ def make_plan(settings: Settings, tasks: TaskRegistry, strategies: Registry[Stra
     options = settings.worker
     default_queue = settings.app.default_queue
     subscription = Subscription.parse(options.queues or (default_queue,), strict=options.strict)
+    for task in tasks:
+        # An annotation that leads nowhere fails here, at the start, and not in the first run of the task.
+        _ = task.takes_context
     strategy_of = {task.name: _strategy(task, options.strategy, strategies) for task in tasks}
     providers = {name: strategies.get(name) for name in sorted(set(strategy_of.values()))}
     queue_of = {task.name: task.queue or default_queue for task in tasks}

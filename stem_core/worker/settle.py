@@ -51,7 +51,6 @@ class Settler:
         *,
         worker: str,
         result_ttl: float,
-        released: Callable[[], None],
     ) -> None:
         self._session = session
         self._broker = session.broker
@@ -64,7 +63,8 @@ class Settler:
         self._announcer = announcer
         self._worker = worker
         self._result_ttl = result_ttl
-        self._released = released
+        #: Called when entries are let go of: there may be room.
+        self.on_released: Callable[[], None] = _nothing
         self._pending: deque[tuple[Entry, Outcome]] = deque()
         self._wake = asyncio.Event()
         self._idle = asyncio.Event()
@@ -150,7 +150,7 @@ class Settler:
                 self._inflight.remove(entry)
             else:
                 self._finish(entry, verdict)
-        self._released()
+        self.on_released()
         await self._announcer.room()
 
     async def _write(
@@ -229,4 +229,8 @@ class Settler:
         if entry.stage is not Stage.GONE:
             self._inflight.remove(entry)
             self._announcer.settled(entry, LOST)
-            self._released()
+            self.on_released()
+
+
+def _nothing() -> None:
+    """Until an intake wants to know."""
