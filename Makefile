@@ -27,7 +27,7 @@ check: .venv/.stem-dev ## lint, format, types, layers
 	@.venv/bin/ruff check --quiet .
 	@.venv/bin/ruff format --check --quiet .
 	@.venv/bin/mypy --no-error-summary
-	@.venv/bin/lint-imports --no-timing
+	@.venv/bin/lint-imports --no-logo
 
 docs: .venv/.stem-dev ## run every example of the documentation
 	@$(PYTHON_IN_VENV) -m pytest -q tests/docs $(ARGS)

@@ -33,7 +33,7 @@ def imports(tree):
 def test_layers_are_kept(tmp_path):
     command = [sys.executable, "-c", "from importlinter.cli import lint_imports_command as run; run()"]
     done = subprocess.run(
-        [*command, "--no-timing", "--cache-dir", str(tmp_path)], cwd=ROOT, capture_output=True, text=True, check=False
+        [*command, "--no-logo", "--cache-dir", str(tmp_path)], cwd=ROOT, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert "0 broken" in done.stdout

@@ -62,14 +62,17 @@ def forget(folder):
 @pytest.fixture
 def stem(folder, capsys):
     """Runs one command in this process; returns its exit code and what it wrote."""
-    logger = logging.getLogger("stem_core")
-    handlers, propagate = list(logger.handlers), logger.propagate
+    # A command sets up the log of its process.
+    loggers = [logging.getLogger(name) for name in ("", "stem_core", "asyncio")]
+    before = [(list(logger.handlers), logger.propagate, logger.level) for logger in loggers]
 
     def run(*arguments):
         with pytest.raises(SystemExit) as exit_info:
             main(arguments)
         captured = capsys.readouterr()
-        logger.handlers[:], logger.propagate = handlers, propagate
+        for logger, (handlers, propagate, level) in zip(loggers, before, strict=True):
+            logger.handlers[:], logger.propagate = handlers, propagate
+            logger.setLevel(level)
         forget(folder)
         return Done(exit_info.value.code or 0, captured.out, captured.err)
 
