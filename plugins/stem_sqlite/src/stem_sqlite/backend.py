@@ -18,8 +18,8 @@ from stem_sqlite.waiting import ResultWaiters
 _PORTION = 2_000
 
 _GET = """
-SELECT id, body FROM json_each(?2) wanted CROSS JOIN outcomes
-WHERE ns = ?1 AND id = wanted.value AND body IS NOT NULL AND expires_at > ?3
+SELECT outcomes.id, body FROM json_each(?2) wanted CROSS JOIN outcomes
+WHERE ns = ?1 AND outcomes.id = wanted.value AND body IS NOT NULL AND expires_at > ?3
 """
 _LIST = """
 SELECT body FROM outcomes

@@ -124,9 +124,9 @@ class SqliteBroker(SqliteFacets, SettlesWithResults, Broker):
                 soon = await self._database.read(
                     lambda tx: claiming.next_ready(tx, self._namespace, subscription.queues, self._passed)
                 )
-                left = deadline - loop.time()
                 if soon is not None:
-                    left = min(left, soon - self._now())
+                    deadline = min(deadline, loop.time() + soon - self._now())
+                left = deadline - loop.time()
                 if left <= 0 or await attention.wait(min(left, LONGEST_WAIT)):
                     return
 

@@ -106,7 +106,7 @@ def acked(transaction: Transaction, namespace: str, ids: Sequence[str], now: flo
     """The receipts' tokens that acked any of these ids and are still remembered."""
     rows = transaction.rows(
         """SELECT settled FROM json_each(?3) wanted CROSS JOIN outcomes
-        WHERE ns = ?1 AND id = wanted.value AND marker_until > ?2 AND settled IS NOT NULL""",
+        WHERE ns = ?1 AND outcomes.id = wanted.value AND marker_until > ?2 AND settled IS NOT NULL""",
         (namespace, now, texts(ids)),
     )
     return {row[0] for row in rows}

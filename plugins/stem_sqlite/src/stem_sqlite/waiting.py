@@ -12,7 +12,8 @@ from stem_sqlite.doorbell import RESULT
 from stem_sqlite.transaction import texts
 
 _FINISHED = """
-SELECT id FROM json_each(?2) wanted CROSS JOIN outcomes WHERE ns = ?1 AND id = wanted.value AND terminal
+SELECT outcomes.id FROM json_each(?2) wanted CROSS JOIN outcomes
+WHERE ns = ?1 AND outcomes.id = wanted.value AND terminal
 """
 #: Where more than these wait, a look is followed by a rest of so many times its length.
 _CROWD, _REST = 100, 5.0
