@@ -78,7 +78,8 @@ class InvalidName(ConfigurationError):
     """A queue, task, channel or id with a name it may not have."""
 
     def __init__(self, kind: str, name: object, accepted: str) -> None:
-        super().__init__(f"{name!r} is no {kind} name", hint=f"use {accepted}")
+        what = kind if kind.endswith(" id") else f"{kind} name"
+        super().__init__(f"{name!r} is no {what}", hint=f"use {accepted}")
         self.kind = kind
         self.name = name
 

@@ -116,7 +116,7 @@ def _call(
         raise UnknownTask(
             f"the app {app.name!r} has no task {name!r}",
             task=name,
-            hint=f"{guess}; --force enqueues it all the same",
+            hint=f"{guess} (--force enqueues it all the same)",
         )
     args, kwargs = arguments
     given = {option: value for option, value in chosen.items() if value is not None}

@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
 import msgspec
 
-from stem_core.errors import ResultError
+from stem_core.errors import BadArguments, ResultError
 from stem_core.tasks.annotations import Unresolved, parameters, return_decoder, unresolvable, untyped_parameters
 from stem_core.tasks.binding import CODEC_ERRORS, Arguments, Binding, explain
 from stem_core.tasks.fidelity import unfit
 
 _encode = msgspec.json.Encoder().encode
+
+
+class _Bare(str):
+    """An annotation that was written as text, shown as it was written."""
+
+    __slots__ = ()
+    __repr__ = str.__str__
 
 
 class Signature:
@@ -55,6 +63,18 @@ class Signature:
         """
         return self._now()[0]
 
+    @property
+    def definition(self) -> str:
+        """The task as a call would write it: ``shop.send_welcome(user_id: int, *, locale: str = 'en')``."""
+        found = inspect.signature(self._function)
+        taken = [
+            parameter.replace(annotation=_Bare(parameter.annotation))
+            if isinstance(parameter.annotation, str)
+            else parameter
+            for parameter in list(found.parameters.values())[1 if self.takes_context else 0 :]
+        ]
+        return f"{self._task}{inspect.Signature(taken)}"
+
     def encode_arguments(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bytes:
         """The arguments after ``ctx`` as JSON text ``[args, kwargs]``. What was left out is not sent, so its default is
         that of the worker's code.
@@ -63,7 +83,12 @@ class Signature:
             BadArguments: they do not fit the parameters, or JSON cannot carry them; names the parameter.
             ConfigurationError: as :attr:`takes_context`.
         """
-        return (self._known or self._now())[1].encode(args, kwargs)
+        try:
+            return (self._known or self._now())[1].encode(args, kwargs)
+        except BadArguments as error:
+            # Whoever enqueues by name, or from a shell, does not have the definition before his eyes.
+            error.hint = error.hint or f"it is defined as {self.definition}"
+            raise
 
     def decode_arguments(self, payload: bytes) -> Arguments:
         """The arguments after ``ctx``, converted as the annotations say.

@@ -107,9 +107,9 @@ def test_waiting(shop):
     ("arguments", "code", "message", "hint"),
     [
         (["tasks.send_welcom", "[1]"], 2, "the app 'shop' has no task 'tasks.send_welcom'",
-         "did you mean tasks.send_welcome?; --force enqueues it all the same"),
+         "did you mean tasks.send_welcome? (--force enqueues it all the same)"),
         (["zzz", "[1]"], 2, "the app 'shop' has no task 'zzz'",
-         "its tasks are tasks.fail, tasks.send_welcome; --force enqueues it all the same"),
+         "its tasks are tasks.fail, tasks.send_welcome (--force enqueues it all the same)"),
         (["no spaces", "[]", "--force"], 2, "'no spaces' is no task name",
          "use 1 to 128 of the characters A-Z a-z 0-9 _ . -"),
         (["tasks.send_welcome", "{user_id: 42}"], 2,

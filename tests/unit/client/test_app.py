@@ -307,5 +307,5 @@ class TestEnqueueing:
             assert (await handle.status()).state == "queued"
 
     def test_a_handle_needs_an_id_that_a_job_can_have(self, app):
-        with pytest.raises(InvalidName, match="is no task id name"):
+        with pytest.raises(InvalidName, match="is no task id"):
             app.handle("no such id")
