@@ -156,7 +156,7 @@ class SettingsSection:
 
     name: str
     schema: type[Any]
-    #: Pairs of keys of this section: the first may not be greater than the second. None is not compared.
+    #: Pairs of keys of this section: where both are set, the first may not be greater than the second.
     at_most: tuple[tuple[str, str], ...] = ()
     keys: tuple[Key, ...] = attrs.field(init=False, repr=False, eq=False)
 

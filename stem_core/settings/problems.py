@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from stem_core.errors import InvalidSetting
 from stem_core.model import mask
 from stem_core.settings.declaration import Key
-from stem_core.settings.origins import DEFAULT, Found, Origin
+from stem_core.settings.origins import Found, Origin
 
 _LONGEST_SHOWN = 80
 _SECRET_WORDS = ("secret", "password", "passwd", "token", "key", "credential", "auth", "dsn")
@@ -46,11 +46,9 @@ def invalid_value(key: Key, found: Found) -> InvalidSetting:
 
 def exceeds(low: tuple[Key, object, Origin], high: tuple[Key, object, Origin]) -> InvalidSetting:
     """A value above that of another setting, which bounds it: both as key, value and origin."""
-    # The one that somebody set is at fault, not a default.
-    (key, value, origin), (other, bound, bound_origin) = (high, low) if low[2] == DEFAULT else (low, high)
-    relation = "at least" if low[2] == DEFAULT else "at most"
+    (key, value, origin), (other, bound, bound_origin) = low, high
     return InvalidSetting(
-        f"{origin}: {key.dotted} = {key.show(value)}: expected {relation} {other.dotted},"
+        f"{origin}: {key.dotted} = {key.show(value)}: expected at most {other.dotted},"
         f" which is {other.show(bound)} ({bound_origin})",
         key=key.dotted,
         origin=str(origin),

@@ -69,11 +69,13 @@ class Settings:
         keys = {key.name: key for key in section.keys}
         for lesser, greater in section.at_most:
             low, high = values[lesser], values[greater]
-            if low is not None and high is not None and low > high:
-                key, bound = keys[lesser], keys[greater]
-                raise problems.exceeds(
-                    (key, low, self._origins[key.dotted]), (bound, high, self._origins[bound.dotted])
-                )
+            key, bound = keys[lesser], keys[greater]
+            origins = self._origins[key.dotted], self._origins[bound.dotted]
+            # A default gives way to what was set: only two values that somebody set can contradict each other.
+            if low is None or high is None or any(origin.kind == "default" for origin in origins):
+                continue
+            if low > high:
+                raise problems.exceeds((key, low, origins[0]), (bound, high, origins[1]))
         return section.schema(**values)
 
     @property

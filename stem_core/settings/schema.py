@@ -150,6 +150,7 @@ WORKER = SettingsSection(
     name="worker",
     schema=WorkerSettings,
     at_most=(
+        ("soft_margin", "shutdown_timeout"),
         ("hard_margin", "soft_margin"),
         ("stall_limit", "wedge_timeout"),
     ),

@@ -136,13 +136,6 @@ def test_a_secret_is_not_shown_in_any_error(tmp_path):
     ("given", "message"),
     [
         (
-            {"shutdown_timeout": 3},
-            (
-                "code: worker.shutdown_timeout = 3s: expected at least worker.soft_margin, which is 5s (default)\n"
-                "  hint: change it, or set worker.soft_margin (STEM_WORKER_SOFT_MARGIN) as well"
-            ),
-        ),
-        (
             {"soft_margin": "1m", "shutdown_timeout": 30},
             (
                 "code: worker.soft_margin = 1m: expected at most worker.shutdown_timeout, which is 30s (code)\n"
@@ -150,30 +143,23 @@ def test_a_secret_is_not_shown_in_any_error(tmp_path):
             ),
         ),
         (
-            {"hard_margin": 6},
+            {"wedge_timeout": 5, "stall_limit": 8},
             (
-                "code: worker.hard_margin = 6s: expected at most worker.soft_margin, which is 5s (default)\n"
-                "  hint: change it, or set worker.soft_margin (STEM_WORKER_SOFT_MARGIN) as well"
-            ),
-        ),
-        (
-            {"lease": 2},
-            (
-                "code: worker.lease = 2s: expected at least worker.heartbeat_interval, which is 5s (default)\n"
-                "  hint: change it, or set worker.heartbeat_interval (STEM_WORKER_HEARTBEAT_INTERVAL) as well"
-            ),
-        ),
-        (
-            {"wedge_timeout": 5},
-            (
-                "code: worker.wedge_timeout = 5s: expected at least worker.stall_limit, which is 10s (default)\n"
-                "  hint: change it, or set worker.stall_limit (STEM_WORKER_STALL_LIMIT) as well"
+                "code: worker.stall_limit = 8s: expected at most worker.wedge_timeout, which is 5s (code)\n"
+                "  hint: change it, or set worker.wedge_timeout (STEM_WORKER_WEDGE_TIMEOUT) as well"
             ),
         ),
     ],
 )
 def test_settings_that_contradict_each_other(tmp_path, given, message):
     assert failure(tmp_path, code={f"worker.{key}": raw for key, raw in given.items()}) == message
+
+
+@pytest.mark.parametrize("given", [{"shutdown_timeout": 3}, {"hard_margin": 6}, {"wedge_timeout": 5}])
+def test_a_default_gives_way_to_what_was_set(tmp_path, given):
+    code = {f"worker.{key}": raw for key, raw in given.items()}
+    settings = resolve(directory=tmp_path, environ={}, code=code)
+    assert {key: getattr(settings.worker, key) for key in given} == given
 
 
 def test_equal_bounds_are_fine(tmp_path):
