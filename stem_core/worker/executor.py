@@ -117,7 +117,7 @@ class Executor:
         if isinstance(error, Unbindable):
             return Failed(reason="bad-arguments", error=describe(error.__cause__ or error))
         if isinstance(error, Unencodable):
-            return Failed(reason="bad-result", error=ErrorInfo(type="TypeError", message=str(error)))
+            return Failed(reason="bad-result", error=ErrorInfo(type="TypeError", message=_encodable(str(error))))
         return self._retry_or_give_up(entry, "failed", error, describe(error))
 
     def _interrupted(self, entry: Entry, error: BaseException) -> Outcome:
@@ -166,7 +166,12 @@ def describe(error: BaseException) -> ErrorInfo:
         message = str(error)
     except Exception as broken:
         message = f"<{cls.__qualname__}.__str__ raised {type(broken).__name__}>"
-    return ErrorInfo(type=name, message=message, traceback=_traceback(error))
+    return ErrorInfo(type=name, message=_encodable(message), traceback=_traceback(error))
+
+
+def _encodable(text: str) -> str:
+    """Lone surrogates, as in the name of a file that is no UTF-8, would make a record that no store can write."""
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def _traceback(error: BaseException) -> str:
@@ -175,7 +180,7 @@ def _traceback(error: BaseException) -> str:
     while frames is not None and frames.tb_frame.f_globals.get("__name__", "").startswith("stem_core."):
         frames = frames.tb_next
     own = frames if frames is not None else error.__traceback__
-    text = "".join(traceback.format_exception(type(error), error, own))
+    text = _encodable("".join(traceback.format_exception(type(error), error, own)))
     if len(text) <= MAX_TRACEBACK:
         return text
     half = MAX_TRACEBACK // 2

@@ -119,9 +119,9 @@ class ThreadStrategy(ConcurrencyStrategy):
                 continue
             if job.error is None:
                 job.future.set_result(job.result)
-            elif isinstance(job.error, StopIteration):
-                # A future cannot carry one; generators have the same rule (PEP 479).
-                wrapped = RuntimeError("the task raised StopIteration")
+            elif isinstance(job.error, StopIteration | GeneratorExit):
+                # A future cannot carry the one (PEP 479), and the other would close whoever awaits it.
+                wrapped = RuntimeError(f"the task raised {type(job.error).__name__}")
                 wrapped.__cause__ = job.error
                 job.future.set_exception(wrapped)
             else:
