@@ -265,12 +265,13 @@ def run_worker(
         StemError: the worker cannot start, or failed.
     """
     from stem_core.worker import Worker
-    from stem_core.worker.logs import configure_logging
+    from stem_core.worker.logs import configure_logging, held_back
 
-    runtime = app.runtime
-    require_shared(runtime, "a worker")
-    options = runtime.settings.worker
-    worker = Worker(app, command_line=settings)
-    configure_logging(options.log_level, options.log_format, worker.id)
+    with held_back():
+        runtime = app.runtime
+        require_shared(runtime, "a worker")
+        options = runtime.settings.worker
+        worker = Worker(app, command_line=settings)
+        configure_logging(options.log_level, options.log_format, worker.id)
     text = options.log_format == "text" or (options.log_format == "auto" and sys.stderr.isatty())
     return worker.run_blocking(burst=burst, announce=announce if text else None)

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import logging
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
+from logging.handlers import MemoryHandler
 from typing import Any, Literal, TextIO
 
 import msgspec
@@ -20,8 +23,7 @@ _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", 
 def configure_logging(level: str, format: LogFormat, worker: str, stream: TextIO | None = None) -> None:
     """Send the log of this process to ``stream`` (default: standard error). ``auto`` is text on a terminal.
 
-    The level is that of ``stem_core`` and of the root logger; other libraries below WARNING stay silent unless the
-    level is ``debug``.
+    The level is that of the root logger, so it holds for the tasks and for other libraries as well.
     """
     target = sys.stderr if stream is None else stream
     text = format == "text" or (format == "auto" and target.isatty())
@@ -34,6 +36,23 @@ def configure_logging(level: str, format: LogFormat, worker: str, stream: TextIO
     root.setLevel(level.upper())
     # It logs every slow callback at WARNING when the loop's debug mode is on, and its own set-up at DEBUG.
     logging.getLogger("asyncio").setLevel(max(logging.INFO, root.level))
+
+
+@contextmanager
+def held_back() -> Iterator[None]:
+    """Keep what is logged inside until the end: how it is to look is known only when the settings are.
+
+    It then goes where :func:`configure_logging` said inside, or to standard error when it came to nothing.
+    """
+    root = logging.getLogger()
+    held = MemoryHandler(capacity=1000, flushLevel=logging.CRITICAL + 1)
+    root.addHandler(held)
+    try:
+        yield
+    finally:
+        root.removeHandler(held)
+        held.setTarget(root.handlers[0] if root.handlers else logging.lastResort)
+        held.close()
 
 
 def _identity() -> dict[str, Any]:
