@@ -7,6 +7,7 @@ import hashlib
 import io
 import json
 import os
+import threading
 import tokenize
 import warnings
 from collections.abc import AsyncIterator
@@ -32,6 +33,9 @@ async def ledger(_app: Stem) -> AsyncIterator[int]:
 
 
 app = Stem("census", lifespan=ledger)
+#: Before 3.11.9 and 3.12.3 Python fails now and then when several threads make syntax trees at once. The worker makes
+#: some too, for the tracebacks that it keeps; such a clash is left to the retry.
+one_parser = threading.Lock()
 
 
 @attrs.frozen
@@ -56,7 +60,8 @@ def count(ctx: TaskContext, path: str) -> FileCount:
     encoding, functions = "utf-8", None
     if path.endswith(".py"):
         encoding, _ = tokenize.detect_encoding(io.BytesIO(content).readline)
-        tree = ast.parse(content, filename=path)
+        with one_parser:
+            tree = ast.parse(content, filename=path)
         functions = sum(isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) for node in ast.walk(tree))
     lines = len(io.StringIO(content.decode(encoding)).readlines())
     return FileCount(sha256=hashlib.sha256(content).hexdigest(), size=len(content), lines=lines, functions=functions)
