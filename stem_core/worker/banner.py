@@ -16,9 +16,10 @@ def banner(app: Stem, settings: Settings, plan: Plan) -> list[str]:
     urls = app.runtime.urls()
     options = settings.worker
     strategies = ", ".join(plan.providers) or "none: no task is registered"
+    count = len(app.tasks)
     drain, hard = options.shutdown_timeout - options.soft_margin, options.shutdown_timeout - options.hard_margin
     return [
-        f"stem {version('stem-core')}: worker {plan.worker}, app {app.name}, {len(app.tasks)} tasks",
+        f"stem {version('stem-core')}: worker {plan.worker}, app {app.name}, {count} task{'s' * (count != 1)}",
         f"broker: {urls.broker}" + (" (default, nothing is configured)" if urls.default_used else ""),
         f"results: {urls.backend or 'none'}; state: {urls.state}; namespace: {settings.app.namespace}",
         f"queues: {plan.subscription}",
