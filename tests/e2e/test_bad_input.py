@@ -1,0 +1,80 @@
+from __future__ import annotations
+
+import os
+import re
+import sqlite3
+import subprocess
+import sys
+from contextlib import closing, contextmanager
+
+import pytest
+
+from e2e.bad_input_cases import CASES, TASKS
+from stem_core.worker.identity import host_name
+
+_PLACEHOLDERS = {
+    "{pid}": r"\d+",
+    "{seconds}": r"\d+",
+    "{size}": r"\d,\d\d\d",
+    "{time}": r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}\+00:00",
+}
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_bad_input_is_told_in_full(case, tmp_path):
+    for name, text in {"tasks.py": TASKS, **case.files}.items():
+        (tmp_path / name).write_text(text)
+    for name, script in case.databases.items():
+        with closing(sqlite3.connect(tmp_path / name)) as database:
+            database.executescript(script)
+    with meanwhile(case, tmp_path):
+        done = subprocess.run(
+            [sys.executable, "-m", "stem_core", *case.arguments],
+            cwd=tmp_path,
+            env=environment(case),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=30,
+            check=False,
+        )
+    assert "Traceback" not in done.stderr
+    if re.fullmatch(pattern(case.stderr, tmp_path), done.stderr) is None:
+        # Shows the difference.
+        assert done.stderr == case.stderr.replace("{home}", str(tmp_path))
+    assert done.stdout == ""
+    assert done.returncode == case.exit_code
+
+
+def test_names_are_unique():
+    names = [case.name for case in CASES]
+    assert sorted(set(names)) == sorted(names)
+
+
+def environment(case):
+    # A home of its own is not needed: nothing is read from it.
+    return {"PATH": os.environ.get("PATH", os.defpath), "PYTHONDONTWRITEBYTECODE": "1", **case.variables}
+
+
+@contextmanager
+def meanwhile(case, folder):
+    if not case.meanwhile:
+        yield
+        return
+    command = [sys.executable, "-m", "stem_core", *case.meanwhile.split()[1:]]
+    with subprocess.Popen(command, cwd=folder, env=environment(case), stderr=subprocess.PIPE, text=True) as running:
+        try:
+            # Its banner comes when it is known to all.
+            assert "worker web1" in running.stderr.readline()
+            yield
+        finally:
+            running.terminate()
+            running.stderr.read()
+    assert running.returncode == 0
+
+
+def pattern(text, home):
+    escaped = re.escape(text.replace("{home}", str(home)).replace("{host}", host_name()))
+    for placeholder, expression in _PLACEHOLDERS.items():
+        escaped = escaped.replace(re.escape(placeholder), expression)
+    return escaped
