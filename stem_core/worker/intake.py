@@ -74,6 +74,7 @@ class Intake:
             if room == 0:
                 await self._sleep_until_room()
                 continue
+            held = len(self._inflight)
             try:
                 deliveries = await self._claim(room)
             except StoreError as error:
@@ -88,8 +89,11 @@ class Intake:
             backoff.reset()
             if deliveries:
                 await self._admit(deliveries)
+            elif held and not len(self._inflight):
+                # What was held has ended since, and may have left work behind that this claim could not see.
+                continue
             else:
-                if not len(self._inflight):
+                if not held:
                     self.idle.set()
                 await self._sleep_on(self._broker.wait_for_work(self._subscription, IDLE_WAIT))
 

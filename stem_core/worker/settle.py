@@ -9,10 +9,9 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from stem_core.contracts import SettlesWithResults
-from stem_core.errors import PublishError, StoreError, StoreUnavailable
+from stem_core.errors import StoreError, StoreUnavailable
 from stem_core.model import (
     Envelope,
-    ErrorInfo,
     Failed,
     HandedBack,
     Outcome,
@@ -23,6 +22,7 @@ from stem_core.model import (
 )
 from stem_core.model.delivery import LOST
 from stem_core.worker.backoff import Backoff
+from stem_core.worker.executor import describe
 from stem_core.worker.inflight import Entry, InFlight, Stage
 from stem_core.worker.settlement import action_of, status_of
 
@@ -142,7 +142,8 @@ class Settler:
             verdicts = await self._write(settlements, statuses)
         except StoreUnavailable:
             raise
-        except StoreError as error:
+        except Exception as error:
+            # Whatever a store makes of one item, it must not end the worker: the next would hold the same item.
             verdicts = await self._write_singly(settlements, statuses, error)
         quiet = self._announcer.quiet_success
         for entry, verdict in zip(entries, verdicts, strict=True):
@@ -166,19 +167,19 @@ class Settler:
         return await deadline("broker: settle", self._broker.settle(settlements))
 
     async def _write_singly(
-        self, settlements: Sequence[Settlement], statuses: Sequence[TaskStatus | None], error: StoreError
+        self, settlements: Sequence[Settlement], statuses: Sequence[TaskStatus | None], error: Exception
     ) -> list[Verdict]:
         """One item spoils the batch: find it, so that its neighbours are written all the same."""
         if len(settlements) == 1:
-            return [Verdict(kind="refused", error=error.message)]
+            return [Verdict(kind="refused", error=_told(error))]
         verdicts: list[Verdict] = []
         for settlement, status in zip(settlements, statuses, strict=True):
             try:
                 verdicts.extend(await self._write([settlement], [status]))
             except StoreUnavailable:
                 raise
-            except StoreError as single:
-                verdicts.append(Verdict(kind="refused", error=single.message))
+            except Exception as single:
+                verdicts.append(Verdict(kind="refused", error=_told(single)))
         return verdicts
 
     async def _publish_outboxes(self, batch: list[tuple[Entry, Outcome]]) -> list[tuple[Entry, Outcome]]:
@@ -193,7 +194,7 @@ class Settler:
             await self._session.publish(envelopes)
         except StoreUnavailable:
             raise
-        except (PublishError, StoreError):
+        except Exception:
             return [(entry, await self._publish_one(entry, outcome)) for entry, outcome in batch]
         return batch
 
@@ -204,10 +205,8 @@ class Settler:
             await self._session.publish(entry.ctx.outbox)
         except StoreUnavailable:
             raise
-        except (PublishError, StoreError) as error:
-            entry.outcome = Failed(
-                reason="outbox-refused", error=ErrorInfo(type=type(error).__qualname__, message=error.message)
-            )
+        except Exception as error:
+            entry.outcome = Failed(reason="outbox-refused", error=describe(error))
             return entry.outcome
         return outcome
 
@@ -234,3 +233,7 @@ class Settler:
 
 def _nothing() -> None:
     """Until an intake wants to know."""
+
+
+def _told(error: Exception) -> str:
+    return error.message if isinstance(error, StoreError) else f"{type(error).__name__}: {error}"
