@@ -61,7 +61,7 @@ class MemoryBroker(MemoryInspection, SettlesWithResults, Broadcasts, Broker):
             queues = [store.queue(name, now) for name in subscription.queues]
             if timeout <= 0 or any(queue.has_news(self._seen) for queue in queues):
                 return
-            waiter = Waiter(min(now + timeout, *(queue.next_time() for queue in queues)))
+            waiter = Waiter(min([now + timeout, *(queue.next_time() for queue in queues)]))
             for queue in queues:
                 queue.waiters.add(waiter)
         try:

@@ -153,8 +153,6 @@ class MemoryInspection(KeepsDeadLetters, Inspectable):
         now = self._clock.now()
         with self._store.lock:
             source, target = self._queue(queue, now), self._queue(other, now)
-            if source is target:
-                return 0
             moved = list(source.waiting())
             source.take_out(moved)
             target.take_in(moved)

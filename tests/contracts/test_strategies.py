@@ -162,6 +162,36 @@ class TestThreads(StrategyCases):
         assert run.cancelled()
         invoker.gate.set()
 
+    async def test_a_drain_that_is_overtaken_by_abandoning_returns(
+        self, provider: StrategyProvider, invoker: ScriptedInvoker
+    ) -> None:
+        strategy = provider.open(invoker, 1)
+        run = asyncio.create_task(strategy.run(call(task="wait")))
+        await until(invoker.started.is_set)
+        draining = asyncio.create_task(strategy.close("drain"))
+        await asyncio.sleep(0.01)
+        await strategy.close("abandon")
+        async with asyncio.timeout(PATIENCE):
+            await draining
+            await asyncio.wait([run])
+        assert invoker.ended == []
+        invoker.gate.set()
+
+    async def test_shrinking_twice_leaves_a_thread_for_what_comes(
+        self, provider: StrategyProvider, invoker: ScriptedInvoker
+    ) -> None:
+        strategy = provider.open(invoker, 4)
+        runs = [asyncio.create_task(strategy.run(call(id=f"c{n}", task="wait"))) for n in range(4)]
+        await until(lambda: invoker.now == 4)
+        await strategy.resize(1)
+        await strategy.resize(1)
+        runs += [asyncio.create_task(strategy.run(call(id=f"later-{n}"))) for n in range(3)]
+        await asyncio.sleep(0)
+        invoker.gate.set()
+        async with asyncio.timeout(PATIENCE):
+            assert len(await asyncio.gather(*runs)) == 7
+        await strategy.close("drain")
+
     def test_a_thread_that_never_ends_does_not_hold_up_the_interpreter(self) -> None:
         program = """
 import asyncio, threading

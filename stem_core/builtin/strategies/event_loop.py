@@ -18,7 +18,7 @@ class EventLoopStrategy(ConcurrencyStrategy):
         """``slots`` is the worker's business: a loop has room for any number."""
         self._invoker = invoker
         self._running = 0
-        self._idle: asyncio.Future[None] | None = None
+        self._drained: asyncio.Event | None = None
 
     async def run(self, call: Call) -> bytes:
         """A cancellation reaches the function at its next await."""
@@ -27,8 +27,8 @@ class EventLoopStrategy(ConcurrencyStrategy):
             return await self._invoker.call(call)
         finally:
             self._running -= 1
-            if self._idle is not None and not self._running and not self._idle.done():
-                self._idle.set_result(None)
+            if self._drained is not None and not self._running:
+                self._drained.set()
 
     async def resize(self, slots: int) -> None:
         """Nothing to do: a loop has room for any number."""
@@ -36,5 +36,5 @@ class EventLoopStrategy(ConcurrencyStrategy):
     async def close(self, mode: Literal["drain", "abandon"]) -> None:
         """``abandon`` leaves the calls to whoever holds their asyncio tasks."""
         if mode == "drain" and self._running:
-            self._idle = asyncio.get_running_loop().create_future()
-            await self._idle
+            self._drained = self._drained or asyncio.Event()
+            await self._drained.wait()

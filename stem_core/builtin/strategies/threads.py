@@ -42,12 +42,16 @@ class ThreadStrategy(ConcurrencyStrategy):
         self._jobs: SimpleQueue[_Job | None] = SimpleQueue()
         self._running: set[_Job] = set()
         self._threads: set[threading.Thread] = set()
+        # Threads that have not been told to end. Those that have may still be busy, so counting them would leave
+        # jobs to threads that are about to go.
+        self._staying = 0
         self._number = 0
         self._ended: deque[_Job] = deque()
         self._posted = False
         # Makes "withdraw it unless it was started" and "start it unless it was withdrawn" one step each.
         self._start_lock = threading.Lock()
-        self._idle: asyncio.Future[None] | None = None
+        self._drained: asyncio.Event | None = None
+        self._abandoned = False
 
     async def run(self, call: Call) -> bytes:
         """Runs ``call_sync`` in a thread, in a copy of the caller's context.
@@ -57,10 +61,10 @@ class ThreadStrategy(ConcurrencyStrategy):
         """
         job = _Job(call, self._loop.create_future())
         self._running.add(job)
-        self._jobs.put(job)
-        if len(self._threads) < min(self._slots, len(self._running)):
-            self._start_thread()
         try:
+            if self._staying < min(self._slots, len(self._running)):
+                self._start_thread()
+            self._jobs.put(job)
             return await asyncio.shield(job.future)
         except asyncio.CancelledError:
             if not job.future.done():
@@ -68,8 +72,8 @@ class ThreadStrategy(ConcurrencyStrategy):
             raise
         finally:
             self._running.discard(job)
-            if self._idle is not None and not self._running and not self._idle.done():
-                self._idle.set_result(None)
+            if self._drained is not None and not self._running:
+                self._drained.set()
 
     async def _wait_out(self, job: _Job) -> None:
         """Return when the function has ended, however often the caller is cancelled meanwhile."""
@@ -86,8 +90,15 @@ class ThreadStrategy(ConcurrencyStrategy):
     def _start_thread(self) -> None:
         self._number += 1
         thread = threading.Thread(target=self._work, name=f"stem-task-{self._number}", daemon=True)
-        self._threads.add(thread)
         thread.start()
+        self._threads = {other for other in self._threads if other.is_alive()} | {thread}
+        self._staying += 1
+
+    def _dismiss(self, count: int) -> None:
+        """Tell ``count`` threads to end when they are next idle."""
+        for _ in range(count):
+            self._staying -= 1
+            self._jobs.put(None)
 
     def _work(self) -> None:
         """The life of one thread: until it is handed None."""
@@ -108,7 +119,6 @@ class ThreadStrategy(ConcurrencyStrategy):
                 with contextlib.suppress(RuntimeError):
                     self._loop.call_soon_threadsafe(self._collect)
             del job
-        self._threads.discard(threading.current_thread())
 
     def _collect(self) -> None:
         """On the loop: hand the results over. Cleared first, so that what ends from here on posts anew."""
@@ -130,22 +140,21 @@ class ThreadStrategy(ConcurrencyStrategy):
     async def resize(self, slots: int) -> None:
         """More threads start when they are needed; surplus ones end when they are next idle."""
         self._slots = slots
-        for _ in range(len(self._threads) - slots):
-            self._jobs.put(None)
+        self._dismiss(self._staying - slots)
 
     async def close(self, mode: Literal["drain", "abandon"]) -> None:
         """``abandon`` lets every waiting :meth:`run` go with a CancelledError; daemon threads hold nothing up."""
         if mode == "drain" and self._running:
-            self._idle = self._loop.create_future()
-            await self._idle
-        for _ in range(len(self._threads)):
-            self._jobs.put(None)
+            self._drained = self._drained or asyncio.Event()
+            await self._drained.wait()
+        self._dismiss(self._staying)
         if mode == "abandon":
+            self._abandoned = True
             for job in self._running:
                 with self._start_lock:
                     job.withdrawn = True
                 job.future.cancel()
-            return
-        for thread in list(self._threads):
-            # All are idle and have been told to end: this takes microseconds.
-            thread.join()
+        if not self._abandoned:
+            for thread in self._threads:
+                # All are idle and have been told to end: this takes microseconds.
+                thread.join()

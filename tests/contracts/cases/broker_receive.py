@@ -115,6 +115,11 @@ class ReceiveCases(StoreCase):
         got = [ids(await broker.receive(subscription.turned(turn), 1, LEASE))[0][0] for turn in range(6)]
         assert got == ["a", "b", "c", "a", "b", "c"]
 
+    async def test_a_subscription_to_nothing_gives_nothing(self, broker: Broker) -> None:
+        await broker.publish([message("a")])
+        assert await broker.receive(Subscription.of(), 10, LEASE) == []
+        await broker.wait_for_work(Subscription.of(), 0.01)
+
     async def test_only_the_queues_subscribed_to(self, broker: Broker) -> None:
         await broker.publish([message("a", queue="one"), message("b", queue="two")])
         assert ids(await broker.receive(Subscription.of("two", "none"), 10, LEASE)) == ["b"]

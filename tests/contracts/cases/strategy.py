@@ -205,6 +205,20 @@ class StrategyCases:
         assert await run == b"[[],{}]"
         assert invoker.ended == ["a"]
 
+    async def test_draining_twice_at_once(self, provider: StrategyProvider, invoker: ScriptedInvoker) -> None:
+        strategy = provider.open(invoker, 2)
+        run = asyncio.create_task(strategy.run(call(task="wait")))
+        await until(invoker.started.is_set)
+        first, second = (asyncio.create_task(strategy.close("drain")) for _ in range(2))
+        await asyncio.sleep(0.01)
+        first.cancel()
+        await asyncio.wait([first])
+        assert not second.done()
+        invoker.gate.set()
+        async with asyncio.timeout(PATIENCE):
+            await second
+        await run
+
     async def test_draining_an_idle_strategy(self, provider: StrategyProvider, invoker: ScriptedInvoker) -> None:
         async with asyncio.timeout(PATIENCE):
             await provider.open(invoker, 2).close("drain")

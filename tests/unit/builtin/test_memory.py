@@ -182,6 +182,37 @@ async def test_waits_leave_nothing_behind(store: MemoryStore, broker: MemoryBrok
     assert [queue.waiters for queue in store.queues.values()] == [set(), set()]
 
 
+async def test_a_shorter_lease_of_another_ends_a_wait_in_time(store: MemoryStore, broker: MemoryBroker) -> None:
+    subscription = Subscription.of("default")
+    waiting = asyncio.create_task(broker.wait_for_work(subscription, 60.0))
+    await asyncio.sleep(0.01)
+    other = MemoryBroker(store, broker._clock, 600.0)
+    # Behind the back of the waiter: what is published and claimed between two of its steps.
+    with store.lock:
+        store.publish([message("a")], broker._clock.now())
+        store.receive(subscription, 1, 0.1, 1, broker._clock.now())
+    async with asyncio.timeout(5):
+        await waiting
+    # Now it knows of the end of that lease, and later leases do not disturb it.
+    waiting = asyncio.create_task(broker.wait_for_work(subscription, 0.08))
+    await asyncio.sleep(0.01)
+    store.queues["default"].grant({}, broker._clock.now() + LEASE)
+    assert len(store.queues["default"].waiters) == 1
+    store.queues["default"].grant({}, broker._clock.now() + 0.01)
+    assert len(store.queues["default"].waiters) == 0
+    await waiting
+    assert await claim(other) == []
+
+
+async def test_closed_listeners_leave_the_channels(store: MemoryStore, broker: MemoryBroker) -> None:
+    listeners = [broker.listen(["news"]) for _ in range(3)]
+    assert len(store.channels._listeners) == 3
+    await listeners[0].aclose()  # type: ignore[attr-defined]
+    assert len(store.channels._listeners) == 2
+    await broker.close()
+    assert store.channels._listeners == []
+
+
 async def test_a_waiter_whose_loop_is_gone_harms_nobody(store: MemoryStore, clock: FakeClock) -> None:
     async def leave_behind() -> None:
         session = MemoryBroker(store, clock, 600.0)
@@ -221,7 +252,7 @@ async def test_whatever_is_done_each_message_is_in_one_place(seed: int) -> None:
     """A random walk over all verbs; after each step the books have to balance."""
     chance = random.Random(seed)
     store, clock = MemoryStore(), FakeClock()
-    broker = MemoryBroker(store, clock, 600.0)
+    broker = MemoryBroker(store, clock, 1e6)
     published, gone = set[str](), set[str]()
     held: list = []  # type: ignore[type-arg]
     newest: Counter[str] = Counter()
