@@ -10,7 +10,7 @@ INPUTS := pyproject.toml $(wildcard plugins/*/pyproject.toml) constraints.txt sc
 export KILL
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check docs build
+.PHONY: help setup demo test check docs bench build
 
 help: ## list the verbs
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' Makefile
@@ -29,8 +29,12 @@ check: .venv/.stem-dev ## lint, format, types, layers
 	@.venv/bin/mypy --no-error-summary
 	@.venv/bin/lint-imports --no-logo
 
-docs: .venv/.stem-dev ## run every example of the documentation
+docs: .venv/.stem-dev ## write the reference pages that are made from the code, run every example
+	@$(PYTHON_IN_VENV) docs/generate.py
 	@$(PYTHON_IN_VENV) -m pytest -q tests/docs $(ARGS)
+
+bench: .venv/.stem-bench ## measure speed and memory, beside raw loops and a peer (ARGS=... for the program)
+	@$(PYTHON_IN_VENV) tests/benchmarks/run.py $(ARGS)
 
 build: .venv/.stem-dev ## build the wheel and the sdist of every distribution into dist/
 	@for project in . plugins/*/; do $(PYTHON_IN_VENV) -m build --outdir dist "$$project" >/dev/null || exit 1; done; ls dist
@@ -40,3 +44,6 @@ build: .venv/.stem-dev ## build the wheel and the sdist of every distribution in
 
 .venv/.stem-dev: $(INPUTS)
 	@$(ENVIRONMENT) dev
+
+.venv/.stem-bench: .venv/.stem-dev tests/benchmarks/requirements.txt
+	@$(ENVIRONMENT) bench

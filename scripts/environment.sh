@@ -1,7 +1,7 @@
 #!/bin/sh
-# Make .venv and install Stem into it: "demo" (core and the SQLite plugin) or "dev" (that, and what tests and checks
-# need). Needs Python 3.11 and either uv, or the venv module, or pip 22.3. Called by the Makefile, which looks at the
-# stamps; running it again is harmless.
+# Make .venv and install Stem into it: "demo" (core and the SQLite plugin), "dev" (that, and what tests and checks
+# need) or "bench" (what Stem is measured beside, on top of that). Needs Python 3.11 and either uv, or the venv module,
+# or pip 22.3. Called by the Makefile, which looks at the stamps; running it again is harmless.
 set -eu
 
 kind=$1
@@ -71,7 +71,8 @@ fi
 case $kind in
     demo) set -- -e . ; what="core and the SQLite plugin" ;;
     dev) set -- -e '.[dev]' ; what="core, the plugins and the test tools" ;;
-    *) fail "unknown kind of environment: $kind" "say demo or dev" ;;
+    bench) set -- -r tests/benchmarks/requirements.txt ; what="what Stem is measured beside" ;;
+    *) fail "unknown kind of environment: $kind" "say demo, dev or bench" ;;
 esac
 for project in plugins/*/pyproject.toml; do
     [ -e "$project" ] || continue
@@ -83,5 +84,8 @@ done
 
 echo "installing $what into $venv"
 install "$@"
-touch "$venv/.stem-demo"
-[ "$kind" = demo ] || touch "$venv/.stem-dev"
+case $kind in
+    bench) touch "$venv/.stem-bench" ;;
+    dev) touch "$venv/.stem-demo" "$venv/.stem-dev" ;;
+    demo) touch "$venv/.stem-demo" ;;
+esac

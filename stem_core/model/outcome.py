@@ -8,6 +8,8 @@ from stem_core.model.status import ErrorInfo
 
 @value
 class Succeeded:
+    """The function returned."""
+
     #: The encoded return value, JSON text.
     result: bytes
 

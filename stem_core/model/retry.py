@@ -56,7 +56,7 @@ class RetryPolicy:
     def delay(self, failures: int) -> float:
         """Seconds to wait after the ``failures``-th failed attempt (from 1)."""
         longest = self.longest(failures)
-        return random.uniform(0.0, longest) if self.jitter else longest  # noqa: S311 - spreads load, guards nothing
+        return random.uniform(0.0, longest) if self.jitter else longest
 
     def longest(self, failures: int) -> float:
         """The wait without jitter: the most that :meth:`delay` returns for the same ``failures``."""
