@@ -2,6 +2,11 @@
 
 The hot verbs run in whole batches under the lock and never await, so a store is as safe between threads and event
 loops as between tasks. The broker, backend and state classes beside this module are thin faces of it.
+
+In batches of 100 a job costs 2.8 us on one core of a small server: 0.6 to publish, 1.3 to receive, 0.9 to settle and
+record (CPython 3.11; ``tests/unit/builtin/test_memory_speed.py`` prints it anew). What makes it so: one lock and one
+look at the clock a batch; one item in the lease heap a claim instead of one a message; a marker is a token in a
+dictionary and not a kept entry; a receipt that comes back is known by identity before its token is compared.
 """
 
 from __future__ import annotations
