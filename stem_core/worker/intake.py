@@ -167,6 +167,10 @@ class Intake:
             self._wants_room = False
 
     async def _sleep_on(self, nap: Coroutine[Any, Any, object]) -> None:
+        if not self._open:
+            # Closed while the claim was under way: there was nothing to wake.
+            nap.close()
+            return
         self._sleeper = sleeper = self._loop.create_task(nap)
         try:
             await asyncio.wait((sleeper,))

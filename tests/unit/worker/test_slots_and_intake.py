@@ -244,7 +244,22 @@ class TestClaims:
             del line.faults.held["receive"]
             assert {(d.attempt, d.crashes, d.receipt.run) for d in await line.claim()} == {(1, 0, 2)}
 
+    async def test_a_stop_during_a_claim_that_finds_nothing_is_not_slept_over(self, app):
+        async with bench(app) as line:
+            line.faults.held["receive"] = answer = asyncio.Event()
+
+            async def sleeps(subscription, timeout):
+                raise AssertionError("nobody would wake it")
+
+            line.session.broker.wait_for_work = sleeps
+            line.start_intake()
+            await until(lambda: line.faults.waiting["receive"])
+            line.line.stop_claiming()
+            answer.set()
+            await line.intake
+
     async def test_an_outage_is_a_state_that_ends_by_itself(self, app, caplog):
+        caplog.set_level("INFO")
         gate = Gate(app)
         gate.open.set()
         async with bench(app) as line:
@@ -253,10 +268,10 @@ class TestClaims:
             line.start_intake()
             await line.idle()
             assert [await handle.result(1) for handle in handles] == [0, 1, 2]
-        assert [r.message for r in caplog.records if "broker" in r.message] == [
+        assert [r.message for r in caplog.records if "the broker" in r.message] == [
             "cannot reach the broker, trying on: away",
-        ] or "the broker answers again" in caplog.text
-        assert caplog.text.count("cannot reach the broker") == 1
+            "the broker answers again",
+        ]
 
     async def test_is_not_idle_when_the_last_job_enqueued_another_while_a_claim_was_under_way(self, app):
         gate = Gate(app)

@@ -1,0 +1,166 @@
+"""How worker processes stop, with real signals."""
+
+import signal
+
+import pytest
+
+from stem_core.model import TaskState
+from support.worker_proc import Stopwatch
+
+#: Every stop in this file is to begin its phases after these spans.
+BUDGET = {"shutdown_timeout": "3s", "soft_margin": "2s", "hard_margin": "1s"}
+
+
+class TestWarm:
+    @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+    async def test_finishes_what_runs_and_gives_back_the_rest_at_once(self, site, number):
+        worker = site.worker("-c", "2", "--prefetch", "3")
+        ids = await site.enqueue("hold", str(site.folder), count=5)
+        site.ledger.wait_for("start", 2)
+        worker.signal(number)
+        worker.wait_for_message("stopping: warm")
+        started = {event["id"] for event in site.ledger.events("start")}
+        # At once: while the running tasks still run.
+        back = await site.claim(3)
+        assert {delivery.message.id for delivery in back} == set(ids) - started
+        assert {(delivery.attempt, delivery.crashes) for delivery in back} == {(1, 0)}
+        assert worker.alive
+        site.open_door(worker)
+        assert worker.wait() == 0
+        assert {(await site.status(id)).state for id in started} == {TaskState.SUCCEEDED}
+
+    async def test_ends_within_its_budget_by_interrupting_and_handing_back(self, site):
+        worker = site.worker("-c", "2", **BUDGET)
+        await site.enqueue("hold", str(site.folder), count=2)
+        site.ledger.wait_for("start", 2)
+        watch = Stopwatch()
+        worker.signal(signal.SIGTERM)
+        assert worker.wait() == 4
+        took = watch.seconds
+        print(f"\nSIGTERM with a budget of 3 s and endless coroutines: exit 4 after {took:.2f} s")
+        assert 1 <= took < 5
+        back = await site.claim(2)
+        assert {(delivery.attempt, delivery.crashes) for delivery in back} == {(1, 0)}
+
+    async def test_an_idle_worker_ends_at_once(self, site):
+        worker = site.worker()
+        watch = Stopwatch()
+        worker.signal(signal.SIGTERM)
+        assert worker.wait() == 0
+        print(f"\nSIGTERM of an idle worker: exit 0 after {watch.seconds:.2f} s")
+
+
+class TestHandBack:
+    @pytest.mark.parametrize("task", ["hold", "checkpoints"])
+    async def test_sigint_interrupts_at_once(self, site, task):
+        worker = site.worker()
+        await site.enqueue(task, *([str(site.folder)] if task == "hold" else []))
+        site.ledger.wait_for("start")
+        watch = Stopwatch()
+        worker.signal(signal.SIGINT)
+        assert worker.wait() == 4
+        assert watch.seconds < 3
+        (back,) = await site.claim(1)
+        assert (back.attempt, back.crashes) == (1, 0)
+
+    @pytest.mark.parametrize("task", ["hold", "hold_thread", "stubborn"])
+    async def test_sigquit_hands_back_whatever_runs(self, site, task):
+        worker = site.worker()
+        await site.enqueue(task, *([] if task == "stubborn" else [str(site.folder)]))
+        site.ledger.wait_for("start")
+        watch = Stopwatch()
+        worker.signal(signal.SIGQUIT)
+        assert worker.wait() == 4
+        took = watch.seconds
+        print(f"\nSIGQUIT under {task}: exit 4 after {took:.2f} s")
+        assert took < 4
+        (back,) = await site.claim(1)
+        assert (back.attempt, back.crashes) == (1, 0)
+
+    @pytest.mark.parametrize(
+        "steps",
+        [
+            ("SIGTERM warm", "SIGTERM soft", "SIGTERM hard"),
+            ("SIGINT soft", "SIGINT hard"),
+            ("SIGTERM warm", "SIGQUIT hard"),
+        ],
+        ids=", ".join,
+    )
+    async def test_a_repeated_signal_goes_further_and_never_to_a_bare_kill(self, site, steps):
+        worker = site.worker()
+        await site.enqueue("stubborn")
+        site.ledger.wait_for("start")
+        for step in steps:
+            name, _, phase = step.partition(" ")
+            worker.signal(signal.Signals[name])
+            worker.wait_for_message(f"stopping: {phase} ({name}")
+        assert worker.wait() == 4
+        (back,) = await site.claim(1)
+        assert (back.attempt, back.crashes) == (1, 0)
+
+    async def test_nothing_to_hand_back_is_exit_0(self, site):
+        for number in (signal.SIGINT, signal.SIGQUIT):
+            worker = site.worker()
+            worker.signal(number)
+            assert worker.wait() == 0
+
+
+class TestBlockedLoop:
+    async def test_the_last_resort_ends_a_worker_whose_loop_is_blocked(self, site):
+        worker = site.worker("-c", "3", "--prefetch", "3")
+        blocked = await site.enqueue("block", 60)
+        site.ledger.wait_for("start")
+        worker.signal(signal.SIGQUIT)
+        watch = Stopwatch()
+        assert worker.wait() == 4
+        print(f"\nSIGQUIT with a blocked loop: exit 4 after {watch.seconds:.2f} s")
+        assert "the worker's loop has been blocked" in worker.text()
+        (back,) = await site.claim(1)
+        assert back.message.id == blocked[0]
+        assert (back.attempt, back.crashes) == (1, 0)
+
+
+class TestOtherSignals:
+    async def test_quiet_takes_nothing_and_lives_on(self, site):
+        worker = site.worker()
+        worker.signal(signal.SIGTSTP)
+        worker.wait_for_message("stopping: quiet")
+        (id,) = await site.enqueue("work", 0)
+        other = site.worker()
+        site.ledger.wait_for("end")
+        assert worker.alive
+        assert (await site.status(id)).worker != worker.lines[0]["worker"]
+        for each in (worker, other):
+            each.signal(signal.SIGTERM)
+            assert each.wait() == 0
+
+    async def test_sigusr1_shows_all_stacks(self, site):
+        worker = site.worker()
+        await site.enqueue("hold_thread", str(site.folder))
+        site.ledger.wait_for("start")
+        worker.signal(signal.SIGUSR1)
+        line = worker.wait_for_message("SIGUSR1")
+        assert "--- thread MainThread" in line["message"]
+        assert "--- thread stem-pulse" in line["message"]
+        assert "in hold_thread" in line["message"]
+        site.open_door(worker)
+        site.ledger.wait_for("end")
+        assert worker.alive
+
+    async def test_a_second_worker_of_one_id_is_refused(self, site):
+        site.worker("--name", "twin")
+        second = site.worker("--name", "twin", ready=False)
+        assert second.wait() == 2
+        assert "a worker with the id twin runs already" in second.text()
+        assert f"pid {site.workers[0].pid}" in second.text()
+        assert "Traceback" not in second.text()
+
+    async def test_a_killed_worker_may_come_back_under_its_name_at_once(self, site):
+        first = site.worker("--name", "phoenix")
+        first.kill9()
+        second = site.worker("--name", "phoenix")
+        (id,) = await site.enqueue("work", 0)
+        site.ledger.wait_for("end")
+        assert (await site.status(id)).worker == "phoenix"
+        second.signal(signal.SIGTERM)
+        assert second.wait() == 0

@@ -1,0 +1,109 @@
+"""The app that real worker processes run in the tests: ``-A support.jobs:app``. Every task writes into the ledger."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import threading
+import time
+from pathlib import Path
+
+from stem_core import RetryPolicy, Stem, TaskContext
+from support.ledger import note
+
+app = Stem("jobs")
+logger = logging.getLogger("support.jobs")
+
+
+def _note(event: str, ctx: TaskContext) -> None:
+    facts = {"id": ctx.id, "run": ctx.run, "attempt": ctx.attempt, "worker": ctx.worker}
+    note(os.environ["STEM_TEST_LEDGER"], event, **facts)
+
+
+@app.task(name="work")
+async def work(ctx: TaskContext, seconds: float) -> int:
+    """Take a while, on the loop."""
+    _note("start", ctx)
+    await asyncio.sleep(seconds)
+    _note("end", ctx)
+    return os.getpid()
+
+
+@app.task(name="hold")
+async def hold(ctx: TaskContext, folder: str) -> int:
+    """Run until somebody makes the file ``go-PID``; give this process's id."""
+    _note("start", ctx)
+    door = Path(folder) / f"go-{os.getpid()}"
+    while not door.exists():  # noqa: ASYNC110 - it is opened by another process
+        await asyncio.sleep(0.01)
+    _note("end", ctx)
+    return os.getpid()
+
+
+@app.task(name="hold_thread")
+def hold_thread(ctx: TaskContext, folder: str) -> int:
+    """As ``hold``, in a thread that listens to nobody."""
+    _note("start", ctx)
+    door = Path(folder) / f"go-{os.getpid()}"
+    while not door.exists():
+        time.sleep(0.01)
+    _note("end", ctx)
+    return os.getpid()
+
+
+@app.task(name="checkpoints")
+def checkpoints(ctx: TaskContext) -> None:
+    """Run for ever, with checkpoints."""
+    _note("start", ctx)
+    while True:
+        ctx.check()
+        time.sleep(0.01)
+
+
+@app.task(name="stubborn")
+async def stubborn(ctx: TaskContext) -> None:
+    """Run for ever, whoever cancels it."""
+    _note("start", ctx)
+    while True:
+        try:
+            await asyncio.sleep(3600)
+        except asyncio.CancelledError:
+            _note("cancelled", ctx)
+
+
+@app.task(name="suicide")
+async def suicide(ctx: TaskContext) -> None:
+    """Kill the process that runs it."""
+    _note("start", ctx)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+@app.task(name="block")
+async def block(ctx: TaskContext, seconds: float) -> int:
+    """Block the loop, as coroutines should not."""
+    _note("start", ctx)
+    time.sleep(seconds)
+    _note("end", ctx)
+    return os.getpid()
+
+
+@app.task(name="talk")
+async def talk(ctx: TaskContext) -> None:
+    """Log a line."""
+    logger.info("hello from inside", extra={"answer": 42})
+
+
+@app.task(name="talk_in_a_thread")
+def talk_in_a_thread(ctx: TaskContext) -> None:
+    """Log a line in a thread."""
+    logger.info("hello from a thread")
+    threading.Thread(target=logger.info, args=("hello from nowhere",)).start()
+
+
+@app.task(name="fail", retry=RetryPolicy.fixed(0), max_retries=1)
+async def fail(ctx: TaskContext) -> None:
+    """Fail in both attempts."""
+    _note("start", ctx)
+    raise ValueError("as it was told")
