@@ -133,6 +133,11 @@ def test_settings_name_each_origin(stem, write, monkeypatch):
     assert found["worker.prefetch"][1] == "default"
 
 
+def test_the_keys_of_settings_are_stable(stem):
+    rows = json.loads(stem("settings", "--json", "-p", "").out)
+    assert {tuple(row) for row in rows} == {("key", "value", "origin", "variable", "accepts", "help")}
+
+
 def test_settings_in_a_pipe(stem):
     assert "default_queue\tdefault\tdefault\n" in stem("settings", "-p", "").out
 
