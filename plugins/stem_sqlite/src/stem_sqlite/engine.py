@@ -30,9 +30,11 @@ from stem_sqlite.transaction import Transaction
 #: A batch ends when it has about this many rows to write, so that other processes get their turn.
 _BATCH_WEIGHT = 4_000
 #: Pauses between two attempts at a lock, in seconds: they grow from the first to the last.
-_FIRST_PAUSE, _LAST_PAUSE = 0.0002, 0.004
+_FIRST_PAUSE, _LAST_PAUSE = 0.0002, 0.001
 #: Prepared statements kept; each text of :class:`~stem_sqlite.transaction.Bulk` comes in nine widths.
 _STATEMENTS = 256
+#: How often to see that the file is still the one that was opened, in seconds.
+_CHECKED_EVERY = 1.0
 #: How soon housekeeping goes on that had more to do than one transaction should hold, in seconds.
 _MORE_WORK = 0.02
 
@@ -103,6 +105,8 @@ class Engine:
         self._housekeeper = Housekeeper(options.clock)
         self._polling = False
         self._seen_version = 0
+        self._opened: tuple[int, int] | None = None
+        self._next_check = 0.0
 
     async def start(self) -> None:
         """Open the database in a new thread.
@@ -142,14 +146,35 @@ class Engine:
         more = True
         while more:
             batch, more = self._take()
+            try:
+                connection = self._current(connection)
+            except Exception as error:
+                self._post([(job.future, None, self._explained(error)) for job in batch])
+                continue
             if batch:
                 self._execute(connection, batch)
             elif self._polling:
                 self._look_around(connection)
             if self._housekeeper.wanted(wrote=any(job.writes for job in batch)):
                 self._tidy(connection)
-        connection.close()
+        with suppress(sqlite3.Error):
+            connection.close()
         self._post([(self._ended, None, None)])
+
+    def _current(self, connection: sqlite3.Connection) -> sqlite3.Connection:
+        """The connection, or a new one where the file was removed or replaced under the old one."""
+        now = SYSTEM_CLOCK.monotonic()
+        if now < self._next_check:
+            return connection
+        if _identity(self._options.path) != self._opened:
+            _logger.warning("the database %s was removed or replaced; opening it anew", self._options.path)
+            fresh = self._connect()
+            connection.close()
+            connection = fresh
+            with suppress(RuntimeError):
+                self._loop.call_soon_threadsafe(self._bells.close)
+        self._next_check = now + _CHECKED_EVERY
+        return connection
 
     def _connect(self) -> sqlite3.Connection:
         path = self._options.path
@@ -168,6 +193,7 @@ class Engine:
             ):
                 connection.execute(f"PRAGMA {pragma}").fetchall()
             self._seen_version = _data_version(connection)
+            self._opened = _identity(path)
         except BaseException:
             connection.close()
             raise
@@ -266,7 +292,11 @@ class Engine:
                 _logger.warning("clearing old records from %s failed: %s", self._options.path, error)
 
     def _look_around(self, connection: sqlite3.Connection) -> None:
-        version = _data_version(connection)
+        try:
+            version = _data_version(connection)
+        except sqlite3.Error:
+            # Whoever asks for something meets the error where it can be raised.
+            return
         if version != self._seen_version:
             self._seen_version = version
             self._post([], set(KINDS))
@@ -285,6 +315,15 @@ class Engine:
 
 def _nothing(transaction: Transaction) -> None:
     """A job that does nothing."""
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    """Which file is at ``path`` now."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def _data_version(connection: sqlite3.Connection) -> int:

@@ -46,7 +46,7 @@ _QUEUES = " UNION ".join(
     for state in (READY, DELAYED, LEASED, DEAD)
 )
 
-_COLUMNS = """messages.id, ifnull(sealed_queue, queue), priority, header, payload, signature, state, attempt, crashes,
+_COLUMNS = """id, ifnull(sealed_queue, queue), priority, header, payload, signature, state, attempt, crashes,
     run, at, reason, detail"""
 # Clean messages and suspects stand in two ranges of the index; the page is merged from the head of both.
 _READY_HEAD = """
@@ -58,8 +58,8 @@ SELECT * FROM (SELECT * FROM messages WHERE state = 0 AND ns = ?1 AND queue = ?2
 _READY_PAGE = f"""
 SELECT {_COLUMNS} FROM (
     {_READY_HEAD.format(suspect=0)} UNION ALL {_READY_HEAD.format(suspect=1)}
-    ORDER BY priority DESC, at, seq LIMIT ?3) messages
-CROSS JOIN bodies ON bodies.seq = messages.seq ORDER BY priority DESC, at, messages.seq
+    ORDER BY priority DESC, at, seq LIMIT ?3) page
+CROSS JOIN bodies ON bodies.seq = page.seq ORDER BY priority DESC, at, page.seq
 """  # noqa: S608 - made of constants
 _PAGE = """
 SELECT {columns} FROM messages CROSS JOIN bodies ON bodies.seq = messages.seq
@@ -71,8 +71,9 @@ _DELAYED_PAGE = _PAGE.format(columns=_COLUMNS, state=DELAYED)
 _LEASED_PAGE = _PAGE.format(columns=_COLUMNS, state=LEASED)
 _DEAD_PAGE = _PAGE.format(columns=_COLUMNS, state=DEAD)
 _FIND = f"""
-SELECT {_COLUMNS} FROM json_each(?2) wanted CROSS JOIN messages CROSS JOIN bodies ON bodies.seq = messages.seq
-WHERE ns = ?1 AND messages.id = wanted.value
+SELECT {_COLUMNS} FROM (SELECT value FROM json_each(?2)) wanted
+CROSS JOIN messages CROSS JOIN bodies ON bodies.seq = messages.seq
+WHERE ns = ?1 AND id = wanted.value
 """  # noqa: S608 - made of constants
 
 _WAITING = """

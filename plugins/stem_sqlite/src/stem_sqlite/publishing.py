@@ -6,8 +6,9 @@ from collections.abc import Sequence
 
 from stem_core.model import Message
 from stem_sqlite.doorbell import WORK
+from stem_sqlite.housekeeping import DEAD_KEPT
 from stem_sqlite.schema import DELAYED, READY
-from stem_sqlite.transaction import Bulk, Transaction
+from stem_sqlite.transaction import Bulk, Transaction, texts
 
 # An id is passed over while it is in the queues, dead, or marked as finished. The run goes on from what is known of it.
 _MESSAGES = Bulk(
@@ -31,9 +32,17 @@ _BODIES = Bulk(
     columns=4,
 )
 
+# Those that housekeeping has not come to yet must not stand in the way.
+_OVERDUE = "SELECT EXISTS (SELECT 1 FROM messages WHERE state = 3 AND at <= ?)"
+_CLEAR = """
+DELETE FROM messages WHERE ns = ? AND id IN (SELECT value FROM json_each(?)) AND state = 3 AND at <= ?
+"""
+
 
 def publish(transaction: Transaction, namespace: str, now: float, messages: Sequence[Message]) -> None:
     """Store the messages whose ids are new."""
+    if transaction.row(_OVERDUE, (now - DEAD_KEPT,))[0]:
+        transaction.change(_CLEAR, (namespace, texts([message.id for message in messages]), now - DEAD_KEPT))
     first = transaction.row("SELECT ifnull(max(seq), 0) + 1 FROM messages")[0]
     rows = [
         (

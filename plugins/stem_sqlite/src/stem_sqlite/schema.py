@@ -27,6 +27,7 @@ READY, DELAYED, LEASED, DEAD = 0, 1, 2, 3
 #   token       the number of the claim that holds it, or, while READY, that held it when its lease ran out
 #   suspect     READY: whether the next claim finds crashes, those of a lease that ran out included
 #   sealed_queue  the queue inside the sealed header, where it was moved to another
+#   Each index holds the messages of one state. The state stands in it all the same, or SQLite would look at each row.
 # bodies: what never changes.
 # outcomes: what is left of an id: its status (body), the marker against repeats, the last run. One row serves all
 #   three, so that a finished job costs one insert.
@@ -51,11 +52,11 @@ CREATE TABLE messages (
     detail TEXT
 );
 CREATE UNIQUE INDEX messages_id ON messages (ns, id);
-CREATE INDEX messages_ready ON messages (ns, queue, suspect, priority DESC, at) WHERE state = 0;
-CREATE INDEX messages_delayed ON messages (ns, queue, at) WHERE state = 1;
-CREATE INDEX messages_leased ON messages (ns, queue, at) WHERE state = 2;
-CREATE INDEX messages_dead ON messages (ns, queue, at) WHERE state = 3;
-CREATE INDEX messages_dead_age ON messages (at) WHERE state = 3;
+CREATE INDEX messages_ready ON messages (state, ns, queue, suspect, priority DESC, at) WHERE state = 0;
+CREATE INDEX messages_delayed ON messages (state, ns, queue, at) WHERE state = 1;
+CREATE INDEX messages_leased ON messages (state, ns, queue, at) WHERE state = 2;
+CREATE INDEX messages_dead ON messages (state, ns, queue, at) WHERE state = 3;
+CREATE INDEX messages_dead_age ON messages (state, at) WHERE state = 3;
 CREATE TABLE bodies (
     seq INTEGER PRIMARY KEY,
     header BLOB NOT NULL,
@@ -202,16 +203,19 @@ def _statements(script: str) -> list[str]:
 
 
 def _installed(connection: sqlite3.Connection, path: Path) -> bool:
-    application = connection.execute("PRAGMA application_id").fetchone()[0]
-    found = connection.execute("PRAGMA user_version").fetchone()[0]
+    # One statement, one state of the file: another process may be making the tables in this moment.
+    application, found, tables = connection.execute(
+        """SELECT application_id, user_version, (SELECT count(*) FROM sqlite_schema)
+        FROM pragma_application_id, pragma_user_version"""
+    ).fetchone()
     if application == APPLICATION_ID:
         if found > SCHEMA_VERSION:
             raise StoreRefused(
                 f"the database {path} has schema version {found}; this stem-sqlite supports up to {SCHEMA_VERSION}",
                 hint="upgrade stem-sqlite in this environment, or use another file",
             )
-        return bool(found)
-    if application or connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
+        return True
+    if application or tables:
         raise StoreRefused(
             f"the database {path} holds the tables of another program",
             hint="give Stem a file of its own in the URL",

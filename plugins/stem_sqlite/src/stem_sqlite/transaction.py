@@ -109,17 +109,17 @@ class Bulk:
 
     def run(self, transaction: Transaction, head: tuple[Any, ...], rows: Sequence[Sequence[Any]]) -> int:
         """Run it over the rows; the number of rows changed."""
-        changed = start = 0
+        # The cursor's own count is -1 for a statement that begins with WITH.
+        before = transaction.connection.total_changes
+        start = 0
         left = len(rows)
         while left:
             width = min(_WIDEST, 1 << (left.bit_length() - 1))
-            part = rows[start : start + width]
-            changed += transaction.change(
-                _widened(self._sql, self._columns, width), (*head, *chain.from_iterable(part))
-            )
+            part = chain.from_iterable(rows[start : start + width])
+            transaction.connection.execute(_widened(self._sql, self._columns, width), (*head, *part))
             start += width
             left -= width
-        return changed
+        return transaction.connection.total_changes - before
 
 
 @functools.cache
