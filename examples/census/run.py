@@ -14,6 +14,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from urllib.parse import quote
 
 import report
 from tasks import app, count
@@ -45,7 +46,7 @@ async def census(root: Path, files: Sequence[Path], folder: Path, *, kill: bool)
     clock = asyncio.get_running_loop().time
     begun, ledger = clock(), folder / "ledger"
     environment = {name: value for name, value in os.environ.items() if not name.startswith("STEM_")}
-    environment["STEM_BROKER_URL"] = f"sqlite:///{folder}/census.db"
+    environment["STEM_BROKER_URL"] = f"sqlite:///{quote(str(folder))}/census.db"
     environment["STEM_DEFAULT_QUEUE"] = "census"
     environment["CENSUS_LEDGER"] = str(ledger)
     os.environ.clear()

@@ -4,6 +4,8 @@ The blocks of a Markdown page mean:
 
 ``python title="shop/tasks.py"`` (any language)
     A file with this content, in the reader's home folder.
+``python from="examples/census/run.py"``
+    A part of a file of the project, which must have these very lines, indented or not.
 ``python``
     A program: it runs in the home folder and must end well. With the word ``example`` it must only compile.
 ``console``
@@ -24,6 +26,7 @@ import os
 import re
 import subprocess
 import sys
+import textwrap
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
@@ -32,6 +35,7 @@ import attrs
 
 from support.terminal import Terminal
 
+ROOT = Path(__file__).parents[2]
 _FENCE = re.compile(r"^```(?P<language>\w*)[ ]*(?P<words>[^`]*)$")
 _ATTRIBUTE = re.compile(r'(\w+)="([^"]*)"')
 _MARKERS = re.compile(r"^[ ~^]*[~^][ ~^]*\n", re.MULTILINE)
@@ -61,7 +65,11 @@ class Block:
     @property
     def does_something(self) -> bool:
         """Whether there is more to do than to write a file."""
-        return self.language == "console" or (self.language == "python" and "title" not in self.attributes)
+        return self.language == "console" or "from" in self.attributes or self._is_program
+
+    @property
+    def _is_program(self) -> bool:
+        return self.language == "python" and "title" not in self.attributes
 
 
 @attrs.frozen(kw_only=True)
@@ -147,6 +155,8 @@ class Reader:
                     path.write_text(block.text.replace("/home/you", str(self._home)))
                     if path.suffix == ".py":
                         compile(block.text, title, "exec")
+                elif source := block.attributes.get("from"):
+                    _must_hold(ROOT / source, block.text, where)
                 elif block.language == "python":
                     self._program(block, where)
                 elif block.language == "console":
@@ -203,6 +213,12 @@ class Reader:
             text = re.sub(pattern, replacement, text, flags=re.MULTILINE)
         # Which part of a line failed is marked by some versions of Python only.
         return _MARKERS.sub("", text)
+
+
+def _must_hold(source: Path, text: str, where: str) -> None:
+    levels = {textwrap.indent(text, " " * level) for level in (0, 4, 8, 12)}
+    if not any(indented in source.read_text() for indented in levels):
+        raise AssertionError(f"{where}: these lines are not in {source} (any more)")
 
 
 def _fits(wanted: str, shown: str) -> bool:
