@@ -1,0 +1,96 @@
+"""The harness itself: each row with a handful of jobs, and what is reported of it. No figure is judged here."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from pathlib import Path
+
+import pytest
+
+from benchmarks import report
+from benchmarks.catalog import MEASURES, SUBJECTS, TABLES, TARGETS
+from benchmarks.command import main
+from benchmarks.sampling import Samples
+
+ABOUT = {
+    "date": "2030-01-01T00:00:00+00:00",
+    "commit": "0123456789ab",
+    "changed": False,
+    "versions": {"python": "3.11.0"},
+    "machine": {
+        "system": "Linux",
+        "processor": "a processor",
+        "cpus": 2,
+        "memory_gb": 1.0,
+        "load": 0.0,
+        "fdatasync_us": 100,
+    },
+}
+
+
+@pytest.mark.slow
+def test_every_row_is_measured_and_reported(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    written = tmp_path / "bench.json"
+    code = main(["--size", "tiny", "-r", "1", "--no-warm-up", "--json", str(written), "--folder", str(tmp_path)])
+    markdown, told = capsys.readouterr()
+    found = json.loads(written.read_text())
+    assert found["failed"] == []
+    assert code == 0
+    missing = {s.name for s in SUBJECTS if s.requires and importlib.util.find_spec(s.requires) is None}
+    assert set(found["skipped"]) == missing
+    rows = {(row["subject"], row["measure"]): row for row in found["rows"]}
+    for subject in SUBJECTS:
+        assert (f"| {subject.name} |" in markdown) == (subject.name not in missing)
+        for scenario in set(subject.scenarios) if subject.name not in missing else ():
+            assert any(
+                MEASURES[key].scenario == scenario for name, key in rows if name == subject.name and key in MEASURES
+            )
+    for row in rows.values():
+        assert 0 <= row["min"] <= row["median"] <= row["max"]
+        assert row["samples"]
+    assert {"python", "sqlite", "stem-core"} <= found["versions"].keys()
+    assert found["commit"]
+    assert found["machine"]["fdatasync_us"] >= 0
+    for title, _, _ in TABLES:
+        assert f"**{title}**" in markdown
+    assert "written: " in told
+    assert list(tmp_path.iterdir()) == [written], "the databases are gone"
+
+
+def test_cells_are_medians_and_ratios_are_of_one_repetition() -> None:
+    samples = Samples()
+    for ours, theirs in ((9_000.0, 3_000.0), (12_000.0, 2_000.0), (8_000.0, 1_600.0)):
+        samples.add("stem sqlite", {"drain": ours})
+        samples.add("huey sqlite", {"drain": theirs})
+    judged = {target.text: (value, met) for target, value, met in report.judged(samples)}
+    # Ratios 3, 6 and 5: that of the medians would be 4.5.
+    assert judged["SQLite drain with results, times that of huey"] == (5.0, True)
+    assert judged["SQLite drain with results, jobs/s"] == (9_000.0, True)
+    markdown = report.as_markdown(samples, ABOUT, 3)
+    assert "| stem sqlite | - | - | - | 9,000 (8,000 to 12,000) | - |" in markdown
+    assert "| SQLite drain with results, times that of huey | >= 4 | 5 | yes |" in markdown
+    assert "**Latency**" not in markdown, "a table without a row is left out"
+
+
+def test_what_was_left_out_or_failed_is_told() -> None:
+    samples = Samples(skipped={"huey sqlite": "huey is not installed"}, failed={("stem sqlite", "drain"): "disk full"})
+    markdown = report.as_markdown(samples, {**ABOUT, "changed": True}, 1)
+    assert "Left out: huey sqlite: huey is not installed." in markdown
+    assert "FAILED: stem sqlite, drain: disk full" in markdown
+    assert "commit 0123456789ab with local changes" in markdown
+
+
+def test_targets_name_rows_and_columns_that_are_there() -> None:
+    names = {subject.name for subject in SUBJECTS}
+    for target in TARGETS:
+        assert target.subject in names
+        assert target.beside in {"", *names}
+        assert target.key in MEASURES
+
+
+def test_rows_and_columns_are_chosen_by_name(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--list", "-s", "memory", "-m", "drain"]) == 0
+    assert capsys.readouterr().out.splitlines() == ["stem memory: drain", "raw loop memory: drain"]
+    with pytest.raises(SystemExit, match="nothing is called"):
+        main(["--list", "-s", "no such row"])
