@@ -47,6 +47,8 @@ _VARYING: tuple[tuple[str, str], ...] = (
     (r"\bpid \d+", "pid <n>"),
     (r"\b(concurrency|prefetch): \d+", r"\1: <n>"),
     (r"\b\d+\.\d+ s\b", "<n> s"),
+    (r"\b\d+\.\d+s\b", "<n>s"),
+    (r" {20,}", " "),  # what stands at the right edge of a terminal
     (r" +$", ""),
 )
 
@@ -137,6 +139,8 @@ class Reader:
             "LANG": "C.UTF-8",
             "NO_COLOR": "1",
             "PYTHONDONTWRITEBYTECODE": "1",
+            # The plugins of these tests are not the reader's.
+            "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
         }
         self._terminals: dict[str, Terminal] = {}
 
