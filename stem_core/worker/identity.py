@@ -55,7 +55,15 @@ async def claim_identity(state: StateStore, heartbeat: Heartbeat, clock: Clock) 
                 hint="give this one another --name, such as web2@%h, or stop the other; the record of a worker that "
                 f"was killed is forgotten after {other.interval * 3:g} s",
             )
-    await state.put(HEARTBEATS, heartbeat.worker, encoded, ttl=ttl)
+    # Of two that find the record of a worker that is gone, one gets it.
+    version = 0 if record is None else record.version
+    try:
+        await state.put(HEARTBEATS, heartbeat.worker, encoded, ttl=ttl, if_version=version)
+    except VersionConflict as conflict:
+        raise WorkerAlreadyRunning(
+            f"another worker with the id {heartbeat.worker} has just started",
+            hint="give this one another --name, such as web2@%h",
+        ) from conflict
 
 
 def _is_gone(other: Heartbeat) -> bool:

@@ -7,7 +7,7 @@ import logging
 import os
 import secrets
 import socket
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any
 
@@ -15,13 +15,13 @@ from stem_core.client.session import open_session
 from stem_core.clock import Clock
 from stem_core.errors import StoreError
 from stem_core.model import HEARTBEATS, Heartbeat, Release, Settlement, WorkerPhase
-from stem_core.signals import events
 from stem_core.tasks import import_tasks
 from stem_core.worker.banner import banner, warnings
 from stem_core.worker.cancellation import interrupt
 from stem_core.worker.identity import claim_identity, host_name
 from stem_core.worker.inflight import Entry, InFlight, Stage
 from stem_core.worker.line import Line, build_line
+from stem_core.worker.news import News
 from stem_core.worker.plan import make_plan
 from stem_core.worker.pulse import Pulse
 from stem_core.worker.revocations import Revocations
@@ -67,7 +67,7 @@ class Life:
         self._line: Line | None = None
         self._failure: BaseException | None = None
         self._failed = asyncio.Event()
-        self._spawned: set[asyncio.Task[None]] = set()
+        self._news = News(app.signals, clock, self.plan)
         #: Set when the first claim comes next, or the worker has ended.
         self.ready = asyncio.Event()
         #: Whether started work was handed back.
@@ -138,11 +138,9 @@ class Life:
             hard_margin=options.hard_margin,
         )
         self._view = view = self._make_view(loop, machine)
-        signals, worker = self._app.signals, self.plan.worker
         failed = True
         try:
-            if signals.worker_init:
-                await signals.worker_init.send(events.WorkerInitEvent(occurred_at=self._clock.now(), worker=worker))
+            await self._news.init()
             async with AsyncExitStack() as stack:
                 session = await stack.enter_async_context(self._app.open(producer=False))
                 await session.deadline("state store: revocations", self._revocations.refresh(session.state))
@@ -169,24 +167,22 @@ class Life:
         finally:
             machine.end()
             self.ready.set()
-            if signals.worker_shutdown:
-                code = 1 if failed else 4 if self.interrupted else 0
-                await signals.worker_shutdown.send(
-                    events.WorkerShutdownEvent(occurred_at=self._clock.now(), worker=worker, exit_code=code)
-                )
+            await self._news.shutdown(1 if failed else 4 if self.interrupted else 0)
 
     async def _serve(self, line: Line, machine: StopMachine, session: Session) -> None:
         try:
             async with asyncio.TaskGroup() as services:
                 failure = services.create_task(self._raise_failure())
-                services.create_task(line.settler.run())
-                services.create_task(line.announcer.run())
+                ending = (
+                    services.create_task(line.settler.run()),
+                    services.create_task(line.announcer.run()),
+                )
                 for text in banner(self._app, self._settings, self.plan):
                     self._announce(text)
                 for text in warnings(self._app, self.plan):
                     logger.warning("%s", text)
                 machine.begin()
-                await self._tell_ready()
+                await self._news.ready()
                 if self._early_stop is not None:
                     machine.request(*self._early_stop)
                 intake = services.create_task(line.intake.run())
@@ -196,6 +192,7 @@ class Life:
                 failure.cancel()
                 line.settler.close()
                 line.announcer.close()
+                await self._let_end(machine, ending)
         except BaseException as error:
             await self._give_back(line, session)
             if isinstance(error, BaseExceptionGroup):
@@ -210,14 +207,14 @@ class Life:
     async def _drain(self, line: Line, machine: StopMachine, intake: asyncio.Task[None]) -> None:
         await machine.reached("quiet")
         line.stop_claiming()
-        await self._tell_stopping(machine)
+        self._news.stopping(machine.phase, machine.reason)
         await _first(asyncio.wait((intake,)), machine.reached("hard"))
         await machine.reached("warm")
         if await _first(line.finished(), machine.reached("soft")) == 1:
-            await self._tell_stopping(machine)
+            self._news.stopping(machine.phase, machine.reason)
             line.interrupt_all()
             if await _first(line.finished(), machine.reached("hard")) == 1:
-                await self._tell_stopping(machine)
+                self._news.stopping(machine.phase, machine.reason)
                 line.hand_back_all()
                 await _first(line.settler.settled(), asyncio.sleep(HARD_FLUSH))
                 self.abandoned = await _first(line.slots.drained(), asyncio.sleep(HARD_GRACE)) == 1
@@ -226,6 +223,14 @@ class Life:
         if unsettled:
             self.interrupted = True
             logger.error("%d deliveries could not be settled; their leases will end and others take them", unsettled)
+
+    async def _let_end(self, machine: StopMachine, ending: Sequence[asyncio.Task[None]]) -> None:
+        """Let these end by themselves, and the handlers that were told of the worker. What a store or a handler holds
+        up beyond the time of the stop is left behind."""
+        waiting = {*ending, *self._news.under_way}
+        await _first(asyncio.wait(waiting), _after_hard(machine))
+        for task in waiting:
+            task.cancel()
 
     async def _give_back(self, line: Line, session: Session) -> None:
         """The worker fails: what it holds need not wait for its leases to end."""
@@ -259,25 +264,6 @@ class Life:
         assert self._failure is not None
         raise self._failure
 
-    async def _tell_ready(self) -> None:
-        if self._app.signals.worker_ready:
-            await self._app.signals.worker_ready.send(
-                events.WorkerReadyEvent(
-                    occurred_at=self._clock.now(),
-                    worker=self.plan.worker,
-                    queues=self.plan.subscription.queues,
-                    concurrency=self.plan.concurrency,
-                )
-            )
-
-    async def _tell_stopping(self, machine: StopMachine) -> None:
-        if self._app.signals.worker_stopping:
-            await self._app.signals.worker_stopping.send(
-                events.WorkerStoppingEvent(
-                    occurred_at=self._clock.now(), worker=self.plan.worker, mode=machine.phase, reason=machine.reason
-                )
-            )
-
     def _make_view(self, loop: asyncio.AbstractEventLoop, machine: StopMachine) -> WorkerView:
         options, settings = self._settings.worker, self._settings.app
         return WorkerView(
@@ -296,7 +282,7 @@ class Life:
             owns_process=self._os_signals is not None,
             heartbeat=self.heartbeat,
             on_interrupt=self._on_interrupt,
-            on_heartbeat=self._on_heartbeat,
+            on_heartbeat=self._news.heartbeat,
             on_progress=self._on_progress,
             on_failure=self._on_failure,
         )
@@ -317,24 +303,19 @@ class Life:
         if self._line is not None:
             self._line.on_interrupt(entry)
 
-    def _on_heartbeat(self, heartbeat: Heartbeat) -> None:
-        if self._app.signals.worker_heartbeat:
-            self._spawn(self._app.signals.worker_heartbeat.send(heartbeat))
-
     def _on_progress(self, entries: Sequence[Entry]) -> None:
         if self._app.signals.task_progress and self._line is not None:
             for entry in entries:
-                self._spawn(self._line.announcer.progress(entry))
+                self._news.spawn(self._line.announcer.progress(entry))
 
     def _on_failure(self, error: BaseException) -> None:
         self._failure = error
         self._failed.set()
 
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.get_running_loop().create_task(work)
-        # The loop keeps only a weak reference.
-        self._spawned.add(task)
-        task.add_done_callback(self._spawned.discard)
+
+async def _after_hard(machine: StopMachine) -> None:
+    await machine.reached("hard")
+    await asyncio.sleep(HARD_GRACE)
 
 
 async def _first(*waits: Awaitable[object]) -> int:

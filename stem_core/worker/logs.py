@@ -111,5 +111,12 @@ class JsonFormatter(logging.Formatter):
         line.update(_extra(record))
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
-        # What JSON cannot carry is shown as its repr: a log line must not fail.
-        return msgspec.json.encode(line, enc_hook=repr).decode()
+        # What JSON cannot carry is shown as its repr, text that is no Unicode with escapes: a log line must not fail.
+        try:
+            return msgspec.json.encode(line, enc_hook=repr).decode()
+        except (ValueError, TypeError, RecursionError):
+            return msgspec.json.encode({_escaped(key): _escaped(given) for key, given in line.items()}).decode()
+
+
+def _escaped(given: object) -> object:
+    return given if isinstance(given, int) else str(given).encode("utf-8", "backslashreplace").decode()

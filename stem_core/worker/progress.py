@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from stem_core.errors import StoreError
 from stem_core.worker.inflight import Entry, Stage
 from stem_core.worker.settlement import running_status
 
@@ -35,11 +36,17 @@ class ProgressWriter:
             view.post(view.on_progress, progressed)
         if self._backend is None:
             return
-        now = view.clock.now()
+        now, monotonic = view.clock.now(), view.clock.monotonic()
         statuses = [
-            running_status(entry, worker=view.worker, now=now, default_ttl=view.result_ttl) for entry in entries
+            running_status(entry, worker=view.worker, now=now, monotonic=monotonic, default_ttl=view.result_ttl)
+            for entry in entries
         ]
         record = self._backend.record([status for status in statuses if status is not None])
-        await self._session.deadline("result backend: record", record)
+        try:
+            await self._session.deadline("result backend: record", record)
+        except StoreError:
+            # It is still news when the backend returns.
+            view.dirty.update(entries)
+            raise
         for entry in entries:
             entry.running_recorded = True

@@ -57,17 +57,26 @@ class Pulse:
         self._ready: asyncio.Future[None] = self._main.create_future()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stop: asyncio.Event | None = None
+        self._leaving = False
+        #: Whether the last resort was taken; what it did is not to be done at every look.
+        self._resorted = False
         self._ended = asyncio.Event()
         self._thread = threading.Thread(target=self._run, name="stem-pulse", daemon=True)
 
     async def __aenter__(self) -> Self:
         """Start the thread; returns when its session is open, or raises what opening it raised."""
         self._thread.start()
-        await self._ready
+        try:
+            await self._ready
+        except asyncio.CancelledError:
+            await self.__aexit__()
+            raise
         return self
 
     async def __aexit__(self, *exc_info: object) -> None:
         """End the thread and its session."""
+        # The thread looks at this once it has its event, so one of the two sees the other.
+        self._leaving = True
         loop, stop = self._loop, self._stop
         if loop is not None and stop is not None and not loop.is_closed():
             loop.call_soon_threadsafe(stop.set)
@@ -97,6 +106,8 @@ class Pulse:
     async def _pulse(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._stop = asyncio.Event()
+        if self._leaving:
+            self._stop.set()
         view = self._view
         async with self._open_session() as session:
             if self._os_signals is not None:
@@ -170,6 +181,9 @@ class Pulse:
 
     async def _last_resort(self, session: Session, exit_code: int, *, charge: bool) -> None:
         """The worker's loop does not turn: give back all that is held, and end the process if it is ours to end."""
+        if self._resorted:
+            return
+        self._resorted = True
         view = self._view
         held = [entry for entry in view.inflight.snapshot() if entry.stage is not Stage.GONE]
         settlements = [

@@ -64,9 +64,6 @@ def status_of(entry: Entry, outcome: Outcome, *, worker: str, now: float, defaul
     else:
         return None
     ctx = entry.ctx
-    ttl = header.result_ttl
-    if ttl is None and entry.task is not None:
-        ttl = entry.task.defaults.result_ttl
     return TaskStatus(
         id=header.id,
         task=header.task,
@@ -83,12 +80,15 @@ def status_of(entry: Entry, outcome: Outcome, *, worker: str, now: float, defaul
         started_at=now - entry.runtime if entry.started else None,
         finished_at=now if state.terminal else None,
         retry_at=retry_at,
-        ttl=default_ttl if ttl is None else ttl,
+        ttl=_ttl(entry, default_ttl),
     )
 
 
-def running_status(entry: Entry, *, worker: str, now: float, default_ttl: float) -> TaskStatus | None:
-    """What the result backend is to keep of an entry that runs now; None when its outcome is not wanted."""
+def running_status(entry: Entry, *, worker: str, now: float, monotonic: float, default_ttl: float) -> TaskStatus | None:
+    """What the result backend is to keep of an entry that runs now; None when its outcome is not wanted.
+
+    ``now`` and ``monotonic`` are the same moment.
+    """
     header, ctx = entry.header, entry.ctx
     if header is None or not header.store_result or ctx is None:
         return None
@@ -102,6 +102,14 @@ def running_status(entry: Entry, *, worker: str, now: float, default_ttl: float)
         progress=ctx.latest,
         worker=worker,
         enqueued_at=header.enqueued_at,
-        started_at=now,
-        ttl=default_ttl if header.result_ttl is None else header.result_ttl,
+        started_at=now - (monotonic - entry.started_at),
+        ttl=_ttl(entry, default_ttl),
     )
+
+
+def _ttl(entry: Entry, default: float) -> float:
+    """The call's, the task's or the app's: the first that says something."""
+    ttl = None if entry.header is None else entry.header.result_ttl
+    if ttl is None and entry.task is not None:
+        ttl = entry.task.defaults.result_ttl
+    return default if ttl is None else ttl

@@ -97,8 +97,13 @@ class Worker:
         """Start; returns when the worker is ready for its first claim."""
         self._task = asyncio.create_task(self._life.live(), name=f"stem-worker-{self.id}")
         ready = asyncio.create_task(self._life.ready.wait())
-        await asyncio.wait((self._task, ready), return_when=asyncio.FIRST_COMPLETED)
-        ready.cancel()
+        try:
+            await asyncio.wait((self._task, ready), return_when=asyncio.FIRST_COMPLETED)
+        except asyncio.CancelledError:
+            await self._abort(self._task)
+            raise
+        finally:
+            ready.cancel()
         if self._task.done():
             await self._finish(self._task)
         return self
@@ -120,10 +125,7 @@ class Worker:
         try:
             await asyncio.wait((self._task,))
         except asyncio.CancelledError:
-            # Who runs it wants it gone: hand back and leave, then let the cancellation go on.
-            self.stop("hard", reason="cancelled")
-            await asyncio.wait((self._task,))
-            self._task.cancel()
+            await self._abort(self._task)
             raise
         return await self._finish(self._task)
 
@@ -161,6 +163,17 @@ class Worker:
             sys.stderr.flush()
             os._exit(code)
         return code
+
+    async def _abort(self, task: asyncio.Task[None]) -> None:
+        """Who runs the worker was cancelled and wants it gone: hand back and leave; then the cancellation goes on."""
+        if self._life.ready.is_set():
+            self.stop("hard", reason="cancelled")
+        else:
+            task.cancel()
+        await asyncio.wait((task,))
+        if not task.cancelled():
+            # The loop complains of errors that nobody looked at.
+            task.exception()
 
     async def _finish(self, task: asyncio.Task[None]) -> int:
         try:
