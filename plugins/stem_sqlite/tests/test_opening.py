@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from contracts.cases.base import OpenedStore, claim, ids, message, status
+from contracts.cases.base import PATIENCE, OpenedStore, claim, ids, message, status
 from stem_core.contracts import StoreContext
 from stem_core.errors import StoreRefused
 from stem_core.model import StoreUrl
@@ -61,6 +61,19 @@ async def test_a_refused_file_may_be_opened_later(path: Path, open_sqlite: OpenS
     path.rmdir()
     async with open_sqlite() as opened:
         await opened.broker.publish([message("a")])
+    assert opening._shared == {}
+
+
+async def test_an_opening_that_is_cancelled_leaves_nothing_open(open_sqlite: OpenSqlite) -> None:
+    opening_it = asyncio.ensure_future(open_sqlite().__aenter__())
+    await asyncio.sleep(0)
+    assert threads() == 1
+    opening_it.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await opening_it
+    async with asyncio.timeout(PATIENCE):
+        while threads():  # noqa: ASYNC110 - a thread that ends tells nobody
+            await asyncio.sleep(0.001)
     assert opening._shared == {}
 
 

@@ -118,7 +118,12 @@ class Engine:
         started: asyncio.Future[None] = self._loop.create_future()
         # A daemon: an app that is never closed does not keep its process from ending; what was answered is committed.
         threading.Thread(target=self._serve, args=(started,), name="stem-sqlite", daemon=True).start()
-        await started
+        try:
+            await started
+        except BaseException:
+            # Whoever was cancelled here will not close what was opened meanwhile.
+            self._jobs.put(None)
+            raise
 
     def submit(self, job: Job) -> None:
         """Queue a job."""
