@@ -12,6 +12,7 @@ from typing import Any, Literal, TextIO
 
 import msgspec
 
+from stem_core.model.printable import clean
 from stem_core.tasks.context import current
 
 LogFormat = Literal["auto", "text", "json"]
@@ -88,7 +89,8 @@ class TextFormatter(logging.Formatter):
             )
         if record.exc_info:
             line += "\n" + self.formatException(record.exc_info)
-        return line
+        # Messages of tasks and errors hold what strangers sent: it must not steer the terminal.
+        return clean(line, lines=True)
 
 
 class JsonFormatter(logging.Formatter):
