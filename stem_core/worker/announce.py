@@ -8,6 +8,7 @@ from collections import deque
 from typing import Any
 
 from stem_core.clock import Clock
+from stem_core.errors import MessageUnreadable
 from stem_core.model import (
     Cancelled,
     Failed,
@@ -20,6 +21,7 @@ from stem_core.model import (
 )
 from stem_core.signals import Signals, events
 from stem_core.tasks.context import current
+from stem_core.wire import unseal_header
 from stem_core.worker.inflight import Entry
 
 logger = logging.getLogger("stem_core.tasks")
@@ -35,7 +37,8 @@ class Announcer:
     does not hold up what is to be written.
     """
 
-    def __init__(self, signals: Signals, clock: Clock, worker: str) -> None:
+    def __init__(self, signals: Signals, clock: Clock, worker: str, *, max_message_size: int) -> None:
+        self._max_message_size = max_message_size
         self._signals = signals
         self._clock = clock
         self._worker = worker
@@ -53,15 +56,22 @@ class Announcer:
 
     async def received(self, entry: Entry) -> None:
         """A delivery has arrived."""
-        signals = self._signals
-        if entry.delivery.crashes and signals.task_crashed:
-            await signals.task_crashed.send(
-                events.TaskCrashedEvent(crashes=entry.delivery.crashes, **self._common(entry))
-            )
+        signals, crashes = self._signals, entry.delivery.crashes
+        common = self._common(entry) | {"task": self._task_of(entry)}
+        if crashes and signals.task_crashed:
+            await signals.task_crashed.send(events.TaskCrashedEvent(crashes=crashes, **common))
         if signals.task_received:
-            await signals.task_received.send(
-                events.TaskReceivedEvent(crashes=entry.delivery.crashes, **self._common(entry))
-            )
+            await signals.task_received.send(events.TaskReceivedEvent(crashes=crashes, **common))
+
+    def _task_of(self, entry: Entry) -> str:
+        """What a delivery claims to be, before the gate has looked at it: handlers choose by the task's name."""
+        message = entry.delivery.message
+        if len(message.header) > self._max_message_size:
+            return ""
+        try:
+            return unseal_header(message).task
+        except MessageUnreadable:
+            return ""
 
     async def prerun(self, entry: Entry) -> None:
         """The function is called next."""

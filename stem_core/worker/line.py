@@ -87,7 +87,7 @@ def build_line(
 ) -> Line:
     """Put a line together on the running loop. ``state`` is what the app's lifespan yielded."""
     inflight, clock, app, options = view.inflight, session.clock, session.app, settings.worker
-    announcer = Announcer(app.signals, clock, plan.worker)
+    announcer = Announcer(app.signals, clock, plan.worker, max_message_size=settings.app.max_message_size)
     deadlines = Deadlines(asyncio.get_running_loop())
     invoker = TaskInvoker(app.tasks)
     strategies = {name: provider.open(invoker, plan.concurrency) for name, provider in plan.providers.items()}

@@ -1,0 +1,234 @@
+import os
+import socket
+
+import attrs
+import pytest
+
+from stem_core import Stem
+from stem_core.builtin.memory_state import MemoryState
+from stem_core.builtin.memory_store import MemoryStore
+from stem_core.errors import ConfigurationError, InvalidName, InvalidOption, WorkerAlreadyRunning
+from stem_core.model import HEARTBEATS, Heartbeat
+from stem_core.wire import decode_heartbeat, encode_heartbeat
+from stem_core.worker import plan as planning
+from stem_core.worker.banner import banner, warnings
+from stem_core.worker.identity import claim_identity, host_name, worker_id
+from support.clock import FakeClock
+
+
+@pytest.fixture
+def app():
+    return Stem("p", broker_url="memory://plan", plugins=[])
+
+
+def plan_of(app, **options):
+    settings = app.runtime.settings.overlay(code={f"worker.{name}": given for name, given in options.items()})
+    return planning.make_plan(settings, app.tasks, app.runtime.strategies), settings
+
+
+async def coroutine():
+    pass
+
+
+def plain():
+    pass
+
+
+class TestConcurrency:
+    def test_all_on_the_loop(self, app):
+        app.task(name="a")(coroutine)
+        plan, _ = plan_of(app)
+        assert (plan.concurrency, plan.concurrency_reason, plan.prefetch) == (100, "all tasks on the event loop", 100)
+        assert set(plan.providers) == {"event_loop"}
+
+    def test_some_in_threads(self, app, monkeypatch):
+        monkeypatch.setattr(planning, "usable_cpus", lambda: 3)
+        app.task(name="a")(coroutine)
+        app.task(name="b")(plain)
+        plan, _ = plan_of(app)
+        assert (plan.concurrency, plan.prefetch) == (7, 7)
+        assert set(plan.providers) == {"event_loop", "threads"}
+
+    def test_never_more_than_32_threads(self, app, monkeypatch):
+        monkeypatch.setattr(planning, "usable_cpus", lambda: 64)
+        app.task(name="b")(plain)
+        assert plan_of(app)[0].concurrency == 32
+
+    def test_tasks_of_queues_that_nobody_reads_here_do_not_count(self, app):
+        app.task(name="a")(coroutine)
+        app.task(name="b", queue="other")(plain)
+        assert plan_of(app)[0].concurrency == 100
+        assert plan_of(app, queues=["default", "other"])[0].concurrency < 100
+
+    def test_as_set(self, app):
+        plan, _ = plan_of(app, concurrency=5, prefetch_multiplier=2.5)
+        assert (plan.concurrency, plan.concurrency_reason, plan.prefetch) == (5, "as set", 12)
+
+    @pytest.mark.parametrize("prefetch", [0, 3])
+    def test_a_prefetch_that_is_set_is_taken_as_it_is(self, app, prefetch):
+        assert plan_of(app, concurrency=5, prefetch=prefetch)[0].prefetch == prefetch
+
+    def test_the_processors_are_those_that_this_process_may_use(self):
+        assert 1 <= planning.usable_cpus() <= os.cpu_count()
+
+
+class TestStrategies:
+    def test_the_workers_choice_holds_where_it_can(self, app):
+        app.task(name="a")(coroutine)
+        app.task(name="b")(plain)
+        plan, _ = plan_of(app, strategy="threads")
+        assert plan.strategy_of == {"a": "event_loop", "b": "threads"}
+
+    def test_the_tasks_own_choice_goes_first(self, app):
+        app.task(name="b", strategy="threads")(plain)
+        assert plan_of(app, strategy="event_loop")[0].strategy_of == {"b": "threads"}
+
+    def test_an_unknown_one_is_an_error(self, app):
+        app.task(name="b", strategy="processes")(plain)
+        with pytest.raises(ConfigurationError, match="processes"):
+            plan_of(app)
+
+
+class TestQueues:
+    def test_the_default_queue_when_nothing_is_said(self):
+        app = Stem("p", broker_url="memory://plan", plugins=[], default_queue="jobs")
+        assert plan_of(app)[0].subscription.queues == ("jobs",)
+
+    def test_unread_queues_are_warned_of_with_the_remedy(self, app):
+        app.task(name="tasks.send_welcome", queue="mail")(coroutine)
+        app.task(name="tasks.here")(plain)
+        plan, _ = plan_of(app)
+        assert plan.unread == {"mail": ["tasks.send_welcome"]}
+        assert warnings(app, plan) == ["registered but not subscribed: mail (tasks.send_welcome); add -Q default,mail"]
+
+    def test_an_app_without_tasks_is_warned_of(self, app):
+        plan, _ = plan_of(app)
+        assert "no task is registered" in warnings(app, plan)[0]
+
+    def test_weights_and_a_queue_named_twice(self, app):
+        assert plan_of(app, queues=["high:5", "low"])[0].subscription.weights == (5, 1)
+        with pytest.raises(ConfigurationError, match="each once"):
+            plan_of(app, queues=["a", "a:2"])
+
+
+class TestBanner:
+    def test_tells_what_the_worker_is_about_to_do_and_no_secret(self):
+        app = Stem("shop", broker_url="memory://user:secret@plan", plugins=[])
+        app.task(name="a")(coroutine)
+        plan, settings = plan_of(app, name="w1", queues=["high:5", "low"])
+        text = "\n".join(banner(app, settings, plan))
+        assert "secret" not in text
+        for part in (
+            "worker w1, app shop, 1 task",
+            "queues: high:5,low",
+            "strategy: event_loop; lease: 30 s",
+            "concurrency: 100 (all tasks on the event loop); prefetch: 100",
+            "interrupts after 20 s, hands back after 23 s",
+        ):
+            assert part in text
+
+
+class TestNames:
+    def test_the_default_is_host_pid_and_a_random_part(self):
+        first, second = worker_id(None), worker_id(None)
+        assert first.startswith(f"{host_name()}-{os.getpid()}-")
+        assert first != second
+
+    def test_percent_h_is_the_host(self):
+        assert worker_id("web1@%h") == f"web1@{host_name()}"
+
+    def test_a_name_that_no_id_may_have_is_refused(self):
+        with pytest.raises(InvalidName):
+            worker_id("web 1")
+
+    @pytest.mark.parametrize(
+        ("host", "shown"), [("web1.example.org", "web1"), ("büro", "b-ro"), ("", "localhost"), ("a b", "a-b")]
+    )
+    def test_the_host_in_characters_of_an_id(self, monkeypatch, host, shown):
+        monkeypatch.setattr(socket, "gethostname", lambda: host)
+        assert host_name() == shown
+
+
+def heartbeat(clock, **given):
+    made = Heartbeat(
+        worker="w1",
+        host=host_name(),
+        pid=os.getpid(),
+        incarnation="i",
+        phase="running",
+        health="idle",
+        queues=("default",),
+        concurrency=1,
+        running=0,
+        prefetched=0,
+        started_at=clock.now(),
+        at=clock.now(),
+        interval=5.0,
+    )
+    return attrs.evolve(made, **given)
+
+
+class TestClaimingTheId:
+    @pytest.fixture
+    def clock(self):
+        return FakeClock()
+
+    @pytest.fixture
+    def state(self, clock):
+        return MemoryState(MemoryStore(), clock)
+
+    async def holder(self, state):
+        record = await state.get(HEARTBEATS, "w1")
+        return decode_heartbeat(record.value).incarnation
+
+    async def test_a_free_one(self, state, clock):
+        await claim_identity(state, heartbeat(clock, incarnation="a"), clock)
+        assert await self.holder(state) == "a"
+
+    @pytest.mark.parametrize(
+        "other", [{"pid": os.getpid()}, {"host": "elsewhere", "pid": 999_999_999}, {"pid": os.getppid()}]
+    )
+    async def test_that_of_a_live_worker_is_refused(self, state, clock, other):
+        await claim_identity(state, heartbeat(clock, incarnation="a", **other), clock)
+        clock.advance(4)
+        with pytest.raises(WorkerAlreadyRunning, match="last heartbeat 4 s ago") as refused:
+            await claim_identity(state, heartbeat(clock, incarnation="b"), clock)
+        assert "another --name" in refused.value.hint
+        assert "after 15 s" in refused.value.hint
+        assert await self.holder(state) == "a"
+
+    async def test_that_of_a_worker_whose_process_has_ended_is_taken_over_at_once(self, state, clock):
+        await claim_identity(state, heartbeat(clock, incarnation="a", pid=999_999_999), clock)
+        await claim_identity(state, heartbeat(clock, incarnation="b"), clock)
+        assert await self.holder(state) == "b"
+
+    async def test_that_of_a_silent_worker_elsewhere_is_free_after_three_intervals(self, state, clock):
+        await claim_identity(state, heartbeat(clock, incarnation="a", host="elsewhere"), clock)
+        clock.advance(15.5)
+        await claim_identity(state, heartbeat(clock, incarnation="b"), clock)
+        assert await self.holder(state) == "b"
+
+    async def test_a_record_that_cannot_be_read_is_replaced(self, state, clock):
+        await state.put(HEARTBEATS, "w1", b"{")
+        await claim_identity(state, heartbeat(clock, incarnation="b"), clock)
+        assert await self.holder(state) == "b"
+
+    async def test_of_two_that_take_over_at_once_one_gets_it(self, state, clock):
+        await claim_identity(state, heartbeat(clock, incarnation="dead", pid=999_999_999), clock)
+        get = state.get
+
+        async def a_rival_comes_first(collection, key):
+            found = await get(collection, key)
+            await state.put(HEARTBEATS, "w1", encode_heartbeat(heartbeat(clock, incarnation="rival")))
+            return found
+
+        state.get = a_rival_comes_first
+        with pytest.raises(WorkerAlreadyRunning, match="has just started"):
+            await claim_identity(state, heartbeat(clock, incarnation="late"), clock)
+        del state.get
+        assert await self.holder(state) == "rival"
+
+
+def test_an_option_of_the_worker_that_cannot_be_used(app):
+    with pytest.raises((InvalidOption, ConfigurationError), match="concurrency"):
+        plan_of(app, concurrency=0)
