@@ -24,6 +24,7 @@
     │   └── VersionConflict             ``if_version`` did not match
     ├── MessageUnreadable            1  bytes that are no envelope
     │   └── UnsupportedVersion          a newer wire version
+    ├── NotFound                     1  no queue, message or worker of that name
     ├── ResultError                  1  no result to give
     │   ├── TaskFailed                  error type, message, traceback of the task
     │   ├── TaskCancelled               reason: revoked or expired
@@ -213,6 +214,10 @@ class UnsupportedVersion(MessageUnreadable):
             hint="upgrade this worker",
         )
         self.version = version
+
+
+class NotFound(StemError):
+    """There is no queue, message or worker of the name that was given."""
 
 
 class ResultError(StemError):

@@ -13,7 +13,7 @@ from stem_core.builtin.memory_queue import ORDER
 from stem_core.builtin.memory_store import MemoryStore, store_for
 from stem_core.builtin.waiter import Waiter
 from stem_core.clock import Clock
-from stem_core.contracts import Broadcasts, Broker, SettlesWithResults, StoreContext
+from stem_core.contracts import Broadcasts, Broker, SettlesWithResults, StoreContext, TellsTime
 from stem_core.model import Delivery, Message, QueueDepth, Receipt, Settlement, Subscription, TaskStatus, Verdict
 
 
@@ -27,7 +27,7 @@ async def open_broker(context: StoreContext) -> AsyncIterator[Broker]:
         await broker.close()
 
 
-class MemoryBroker(MemoryInspection, SettlesWithResults, Broadcasts, Broker):
+class MemoryBroker(MemoryInspection, SettlesWithResults, Broadcasts, TellsTime, Broker):
     """One session on a :class:`~stem_core.builtin.memory_store.MemoryStore`. Every verb is one hold of its lock."""
 
     def __init__(self, store: MemoryStore, clock: Clock, dedupe_window: float) -> None:
@@ -92,6 +92,10 @@ class MemoryBroker(MemoryInspection, SettlesWithResults, Broadcasts, Broker):
         now = self._clock.now()
         with self._store.lock:
             return sorted(name for name in self._store.queues if self._queue(name, now).occupied())
+
+    async def now(self) -> float:
+        """By the clock of this process."""
+        return self._clock.now()
 
     async def send(self, channel: str, message: bytes, ttl: float) -> None:
         """Kept in the store's own list until the time is over."""

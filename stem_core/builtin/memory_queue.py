@@ -265,6 +265,7 @@ class Queue:
             crashes=entry.crashes,
             run=entry.run,
             died_at=now,
+            queue=self.name,
         )
         return self.forget_dead(now)
 

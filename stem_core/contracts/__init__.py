@@ -11,6 +11,7 @@ from stem_core.contracts.broker import (
     KeepsDeadLetters,
     SettlesWithResults,
 )
+from stem_core.contracts.facets import TellsTime
 from stem_core.contracts.middleware import Middleware
 from stem_core.contracts.providers import (
     API_VERSION,
@@ -45,4 +46,5 @@ __all__ = [
     "StateStore",
     "StoreContext",
     "StrategyProvider",
+    "TellsTime",
 ]

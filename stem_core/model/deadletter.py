@@ -18,6 +18,8 @@ class DeadMessage:
     run: int
     #: When it was given up, seconds since the epoch by the store's clock.
     died_at: float
+    #: The queue that it lies in; None: the one it was sealed for, as it was never moved.
+    queue: str | None = None
 
 
 @value

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from stem_core.contracts import Broadcasts, Inspectable, KeepsDeadLetters
+from stem_core.contracts import Broadcasts, Inspectable, KeepsDeadLetters, TellsTime
 from stem_core.model import DeadMessage, StoredMessage
 from stem_sqlite import inspecting
 from stem_sqlite.claiming import promote
@@ -13,7 +13,7 @@ from stem_sqlite.inspecting import PORTION
 from stem_sqlite.transaction import Transaction
 
 
-class SqliteFacets(KeepsDeadLetters, Inspectable, Broadcasts):
+class SqliteFacets(KeepsDeadLetters, Inspectable, Broadcasts, TellsTime):
     """The facets of the broker that are not on the way of a task."""
 
     def __init__(self, database: Database, namespace: str, dedupe_window: float) -> None:
@@ -23,6 +23,10 @@ class SqliteFacets(KeepsDeadLetters, Inspectable, Broadcasts):
 
     def _now(self) -> float:
         return self._database.clock.now()
+
+    async def now(self) -> float:
+        """By the clock of this machine: the database has none of its own."""
+        return self._now()
 
     async def _in_portions(self, step: Callable[[Transaction], int]) -> int:
         """Repeat a step until it does less than a portion; how much was done in all."""

@@ -47,7 +47,7 @@ _QUEUES = " UNION ".join(
 )
 
 _COLUMNS = """id, ifnull(sealed_queue, queue), priority, header, payload, signature, state, attempt, crashes,
-    run, at, reason, detail"""
+    run, at, reason, detail, queue"""
 # Clean messages and suspects stand in two ranges of the index; the page is merged from the head of both.
 _READY_HEAD = """
 SELECT * FROM (SELECT * FROM messages WHERE state = 0 AND ns = ?1 AND queue = ?2 AND suspect = {suspect}
@@ -187,6 +187,7 @@ def _dead(row: Row) -> DeadMessage:
         crashes=row[8],
         run=row[9],
         died_at=row[10],
+        queue=row[13],
     )
 
 
