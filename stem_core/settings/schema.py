@@ -75,13 +75,6 @@ class AppSettings:
 class WorkerSettings:
     """Section ``[worker]``; ``STEM_WORKER_<OPTION>`` in the environment."""
 
-    namespace: str | None = setting(
-        None,
-        parse=p.name("namespace"),
-        option="--worker-namespace",
-        unset="the app's namespace",
-        help="Namespace of the worker's own records.",
-    )
     name: str | None = setting(
         None, parse=p.worker_name(), unset="host, pid and a random part", help="The worker's id; %h is the host's name."
     )
