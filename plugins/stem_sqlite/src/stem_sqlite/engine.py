@@ -194,6 +194,9 @@ class Engine:
                 "secure_delete = OFF",
                 "temp_store = MEMORY",
                 "cache_size = -8000",
+                # Pages, 8 MB: busy pages are rewritten by every commit, and go into the database once each checkpoint.
+                # With SQLite's 1,000 a job costs a sixth more processor time; above 2,000 nothing is gained.
+                "wal_autocheckpoint = 2000",
                 f"journal_size_limit = {64 * 2**20}",
             ):
                 connection.execute(f"PRAGMA {pragma}").fetchall()
