@@ -5,6 +5,8 @@ from __future__ import annotations
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
+from stem_core.worker.stopping import margins
+
 if TYPE_CHECKING:
     from stem_core.client.app import Stem
     from stem_core.settings import Settings
@@ -17,7 +19,8 @@ def banner(app: Stem, settings: Settings, plan: Plan) -> list[str]:
     options = settings.worker
     strategies = ", ".join(plan.providers) or "none: no task is registered"
     count = len(app.tasks)
-    drain, hard = options.shutdown_timeout - options.soft_margin, options.shutdown_timeout - options.hard_margin
+    budget = options.shutdown_timeout
+    drain, hard = (budget - margin for margin in margins(budget, options.soft_margin, options.hard_margin))
     return [
         f"stem {version('stem-core')}: worker {plan.worker}, app {app.name}, {count} task{'s' * (count != 1)}",
         f"broker: {urls.broker}" + (" (default, nothing is configured)" if urls.default_used else ""),

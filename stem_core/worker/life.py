@@ -41,6 +41,10 @@ HARD_FLUSH = 1.5
 HARD_GRACE = 0.3
 
 
+class _StoppedAtStart(Exception):
+    """The worker was asked to stop before it was ready."""
+
+
 class Life:
     """Everything between the start and the end of a worker. :class:`Worker` is its face."""
 
@@ -148,9 +152,11 @@ class Life:
                     "state store: heartbeat", claim_identity(session.state, self.heartbeat(), self._clock)
                 )
                 stack.push_async_callback(self._sign_off, session)
-                state = None
-                if self._app.lifespan is not None:
-                    state = await stack.enter_async_context(self._app.lifespan(self._app))
+                # Before the app's own resources and after them: what they hold up can be stopped, and the record of
+                # this worker stays fresh meanwhile.
+                pulse = Pulse(view, lambda: open_session(self._app), os_signals=self._os_signals)
+                await stack.enter_async_context(pulse)
+                state = await self._enter_lifespan(stack, machine)
                 self._line = line = build_line(
                     session,
                     self._settings,
@@ -159,15 +165,32 @@ class Life:
                     state=state,
                     view=view,
                 )
-                await stack.enter_async_context(
-                    Pulse(view, lambda: open_session(self._app), os_signals=self._os_signals)
-                )
                 await self._serve(line, machine, session)
+            failed = False
+        except _StoppedAtStart:
             failed = False
         finally:
             machine.end()
             self.ready.set()
             await self._news.shutdown(1 if failed else 4 if self.interrupted else 0)
+
+    async def _enter_lifespan(self, stack: AsyncExitStack, machine: StopMachine) -> object:
+        if self._app.lifespan is None:
+            return None
+        lifespan, loop = self._app.lifespan(self._app), asyncio.get_running_loop()
+        # Entered in this task, not in one of its own: what is entered in one task cannot always be left in another.
+        try:
+            async with asyncio.timeout(None) as scope:
+                stopped = loop.create_task(machine.reached("warm"))
+                try:
+                    stopped.add_done_callback(lambda _: None if stopped.cancelled() else scope.reschedule(loop.time()))
+                    return await stack.enter_async_context(lifespan)
+                finally:
+                    stopped.cancel()
+        except TimeoutError:
+            if scope.expired():
+                raise _StoppedAtStart from None
+            raise
 
     async def _serve(self, line: Line, machine: StopMachine, session: Session) -> None:
         try:
@@ -291,11 +314,8 @@ class Life:
         view, line = self._view, self._line
         if view is not None and view.watchdog.wedged:
             return "wedged"
-        if (
-            line is not None
-            and view is not None
-            and (view.renewal_failing or line.intake.failing or line.settler.failing)
-        ):
+        failing = line is not None and (line.intake.failing or line.settler.failing)
+        if failing or (view is not None and view.renewal_failing):
             return "degraded"
         return "busy" if self._inflight.running else "idle"
 

@@ -38,6 +38,8 @@ STOPPING_TICK = 0.05
 REVOCATIONS_EVERY = 1.0
 #: A hard stop that the worker's loop has not carried out after this many seconds is carried out from here.
 LAST_RESORT = 1.0
+#: A worker that has not ended so long after the beginning of its hard stop is ended, whatever holds it up, in seconds.
+FINAL = 2.2
 
 
 class Pulse:
@@ -174,13 +176,17 @@ class Pulse:
         view.watchdog.look()
         hard_at = view.machine.hard_at
         if view.machine.phase == "hard" and hard_at is not None:
-            if view.clock.monotonic() > hard_at + LAST_RESORT and view.watchdog.stalled_for > LAST_RESORT:
-                await self._last_resort(session, 4, charge=False)
+            late, stalled = view.clock.monotonic() - hard_at, view.watchdog.stalled_for
+            if late > LAST_RESORT and stalled > LAST_RESORT:
+                await self._last_resort(session, 4, f"the worker's loop has been blocked for {stalled:.1f} s")
+            elif late > FINAL:
+                await self._last_resort(session, 4, f"the worker has not ended {late:.1f} s after its hard stop began")
         elif view.watchdog.stalled_for > view.wedge_timeout:
-            await self._last_resort(session, 1, charge=True)
+            stalled = view.watchdog.stalled_for
+            await self._last_resort(session, 1, f"the worker's loop has been blocked for {stalled:.1f} s", charge=True)
 
-    async def _last_resort(self, session: Session, exit_code: int, *, charge: bool) -> None:
-        """The worker's loop does not turn: give back all that is held, and end the process if it is ours to end."""
+    async def _last_resort(self, session: Session, exit_code: int, why: str, *, charge: bool = False) -> None:
+        """The worker does not end by itself: give back all that is held, and end the process if it is ours to end."""
         if self._resorted:
             return
         self._resorted = True
@@ -196,8 +202,8 @@ class Pulse:
             except StoreError as error:
                 logger.error("could not hand back %d deliveries; their leases will end: %s", len(held), error.message)
         logger.critical(
-            "the worker's loop has been blocked for %.1f s; handed back %d deliveries%s",
-            view.watchdog.stalled_for,
+            "%s; handed back %d deliveries%s",
+            why,
             len(held),
             f", exiting with {exit_code}" if view.owns_process else "",
         )

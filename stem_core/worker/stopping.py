@@ -18,6 +18,13 @@ StopMode = Literal["quiet", "warm", "soft", "hard"]
 _ORDER: tuple[WorkerPhase, ...] = ("starting", "running", "quiet", "warm", "soft", "hard", "stopped")
 
 
+def margins(shutdown_timeout: float, soft: float, hard: float) -> tuple[float, float]:
+    """How long before the end of the budget soft and hard begin. A budget smaller than the margins is shared out:
+    half to drain, the rest to interrupt and to hand back."""
+    soft = soft if soft < shutdown_timeout else shutdown_timeout / 2
+    return soft, min(hard, soft * 0.4)
+
+
 def check_mode(mode: str) -> StopMode:
     """Return ``mode``, or raise :class:`InvalidOption`."""
     if mode not in get_args(StopMode):
@@ -44,9 +51,7 @@ class StopMachine:
         self._clock = clock
         self._loop = loop
         self._timeout = shutdown_timeout
-        # A budget smaller than the margins is shared out: half to drain, the rest to interrupt and to hand back.
-        self._soft_margin = soft_margin if soft_margin < shutdown_timeout else shutdown_timeout / 2
-        self._hard_margin = min(hard_margin, self._soft_margin * 0.4)
+        self._soft_margin, self._hard_margin = margins(shutdown_timeout, soft_margin, hard_margin)
         self._lock = threading.RLock()
         self.phase: WorkerPhase = "starting"
         self.reason = ""

@@ -155,7 +155,13 @@ class Worker:
             return asyncio.run(self._run_to_the_end(burst))
 
     async def _run_to_the_end(self, burst: bool) -> int:
-        code = await (self.run_until_idle() if burst else self.run())
+        try:
+            code = await (self.run_until_idle() if burst else self.run())
+        except StemError as error:
+            if not self._life.abandoned:
+                raise
+            logger.critical("%s", error)
+            code = error.exit_code
         if self._life.abandoned:
             # What could not be stopped was handed back; the end of the loop or of the interpreter would wait for it.
             logging.shutdown()

@@ -120,6 +120,36 @@ class TestBlockedLoop:
         assert (back.attempt, back.crashes) == (1, 0)
 
 
+class TestWhatHangs:
+    @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+    def test_a_start_that_hangs_is_given_up(self, site, number):
+        site.app = "support.jobs:hangs_at_the_start"
+        worker = site.worker(ready=False)
+        site.ledger.wait_for("entering")
+        worker.signal(number)
+        assert worker.wait(5) == 0
+
+    def test_an_end_that_hangs_does_not_outlast_the_budget(self, site):
+        site.app = "support.jobs:hangs_at_the_end"
+        worker = site.worker(shutdown_timeout="1s")
+        worker.signal(signal.SIGTERM)
+        site.ledger.wait_for("leaving")
+        watch = Stopwatch()
+        assert worker.wait() == 4
+        print(f"\nSIGTERM with a budget of 1 s and resources that never end: exit 4 after {watch.seconds:.2f} s")
+        assert "has not ended" in worker.text()
+
+    async def test_a_failing_worker_ends_though_a_task_does_not(self, site):
+        worker = site.worker("-c", "2")
+        await site.enqueue("stubborn")
+        site.ledger.wait_for("start")
+        await site.enqueue("sabotage")
+        assert worker.wait() == 1
+        assert "AssertionError: a bug of the broker" in worker.text()
+        (back,) = await site.claim(1)
+        assert (back.attempt, back.crashes) == (1, 0)
+
+
 class TestOtherSignals:
     async def test_quiet_takes_nothing_and_lives_on(self, site):
         worker = site.worker()

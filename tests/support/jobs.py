@@ -8,9 +8,12 @@ import os
 import signal
 import threading
 import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 from stem_core import RetryPolicy, Stem, TaskContext
+from stem_core.model import Delivery
 from support.ledger import note
 
 app = Stem("jobs")
@@ -107,3 +110,33 @@ async def fail(ctx: TaskContext) -> None:
     """Fail in both attempts."""
     _note("start", ctx)
     raise ValueError("as it was told")
+
+
+@app.task(name="sabotage")
+async def sabotage(ctx: TaskContext) -> None:
+    """Break the broker of this worker in a way that no worker can live with."""
+    broker = app.session.broker
+
+    async def broken(*args: object, **options: object) -> list[Delivery]:
+        raise AssertionError("a bug of the broker")
+
+    broker.receive = broken  # type: ignore[method-assign]
+
+
+@asynccontextmanager
+async def _hangs_at_the_start(app: Stem) -> AsyncIterator[None]:
+    note(os.environ["STEM_TEST_LEDGER"], "entering")
+    await asyncio.Event().wait()
+    yield
+
+
+@asynccontextmanager
+async def _hangs_at_the_end(app: Stem) -> AsyncIterator[None]:
+    yield
+    note(os.environ["STEM_TEST_LEDGER"], "leaving")
+    await asyncio.Event().wait()
+
+
+#: Apps whose resources are never there, and never given back.
+hangs_at_the_start = Stem("hangs-at-the-start", lifespan=_hangs_at_the_start)
+hangs_at_the_end = Stem("hangs-at-the-end", lifespan=_hangs_at_the_end)
