@@ -10,15 +10,15 @@ import threading
 
 import pytest
 
-from contracts.cases.base import PATIENCE
-from contracts.cases.strategy import ScriptedInvoker, StrategyCases, call, until
 from stem_core.builtin.plugin import stem_register_concurrency_strategies
 from stem_core.contracts import Call, StrategyProvider
+from stem_core.testing.contracts.base import PATIENCE
+from stem_core.testing.contracts.strategy import ScriptedInvoker, StrategyContract, call, until
 
 PROVIDERS = {provider.name: provider for provider in stem_register_concurrency_strategies()}
 
 
-class TestEventLoop(StrategyCases):
+class TestEventLoop(StrategyContract):
     @pytest.fixture
     def provider(self) -> StrategyProvider:
         return PROVIDERS["event_loop"]
@@ -44,7 +44,7 @@ class TestEventLoop(StrategyCases):
         assert invoker.ended == ["a"]
 
 
-class TestThreads(StrategyCases):
+class TestThreads(StrategyContract):
     @pytest.fixture
     def provider(self) -> StrategyProvider:
         return PROVIDERS["threads"]

@@ -9,7 +9,7 @@ from stem_core.errors import BrokenPlugin, ConfigurationError, InvalidSetting
 from stem_core.plugins import hookspecs
 from stem_core.plugins.loading import HOOKS
 from stem_core.signals import Signals, WorkerInitEvent
-from support.clock import FakeClock
+from stem_core.testing.clock import FakeClock
 from support.distributions import CAPABILITIES
 
 #: A plugin that implements every hook there is.

@@ -1,63 +1,31 @@
-"""NATS against the contract cases of all that the plugin claims."""
+"""NATS against the contracts of all that the plugin claims."""
 
 from __future__ import annotations
-
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 
 import pytest
 
 pytest.importorskip("stem_nats", reason="the example plugin stem-nats is not installed")
 pytest.importorskip("nats", reason="the client library nats-py is not installed")
 
-from contracts.cases.base import WINDOW, OpenBroker, OpenState
-from contracts.cases.dead_letters import DeadLetterCases
-from contracts.cases.inspection import InspectionCases
-from contracts.cases.suites import BrokerCases, StateStoreCases
-
-from stem_core.clock import Clock
-from stem_core.contracts import Broker, StateStore, StoreContext
-from stem_core.model import StoreUrl
-from stem_nats import opening
+from stem_core.contracts import Inspectable, KeepsDeadLetters
+from stem_core.testing.contracts import BrokerContract, StateStoreContract
 
 
 class NatsStores:
-    """Gives every test a namespace of its own. The cases turn the store's clock, so it is theirs and not the
-    server's; see :class:`stem_nats.servertime.ServerTime`."""
+    """Every test has a namespace of its own on the one server. The cases turn the store's clock, so it is theirs and
+    not the server's; see :class:`stem_nats.servertime.ServerTime`."""
+
+    plugins = ("stem_nats.plugin",)
+    claims = (Inspectable, KeepsDeadLetters)
 
     @pytest.fixture
-    def open_broker(self, server, namespace) -> OpenBroker:
-        @asynccontextmanager
-        async def opener(clock: Clock, *, dedupe_window: float = WINDOW) -> AsyncIterator[Broker]:
-            url = StoreUrl.parse(server.url)
-            context = StoreContext(url=url, namespace=namespace, clock=clock, dedupe_window=dedupe_window)
-            async with opening.open_broker(context) as broker:
-                yield broker
-
-        return opener
-
-    @pytest.fixture
-    def open_state(self, server, namespace) -> OpenState:
-        @asynccontextmanager
-        async def opener(clock: Clock, *, dedupe_window: float = WINDOW) -> AsyncIterator[StateStore]:
-            context = StoreContext(url=StoreUrl.parse(server.url), namespace=namespace, clock=clock)
-            async with opening.open_state(context) as state:
-                yield state
-
-        return opener
+    def store_url(self, server) -> str:
+        return server.url
 
 
-class TestNatsBroker(NatsStores, BrokerCases):
+class TestNatsBroker(NatsStores, BrokerContract):
     pass
 
 
-class TestNatsDeadLetters(NatsStores, DeadLetterCases):
-    pass
-
-
-class TestNatsInspection(NatsStores, InspectionCases):
-    pass
-
-
-class TestNatsState(NatsStores, StateStoreCases):
+class TestNatsState(NatsStores, StateStoreContract):
     pass

@@ -13,10 +13,10 @@ from typing import Any
 
 import pytest
 
-from contracts.cases.base import WINDOW, OpenedStore
 from stem_core.clock import SYSTEM_CLOCK, Clock
 from stem_core.contracts import StoreContext
 from stem_core.model import StoreUrl
+from stem_core.testing.contracts.base import WINDOW, OpenedStore
 from stem_sqlite import opening
 from stem_sqlite.database import Database
 from stem_sqlite.engine import EngineOptions

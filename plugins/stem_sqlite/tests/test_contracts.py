@@ -8,9 +8,10 @@ from contextlib import AbstractAsyncContextManager
 
 import pytest
 
-from contracts.cases.base import WINDOW, OpenedStore, OpenStore
-from contracts.cases.suites import BrokerCases, FacetCases, ResultBackendCases, StateStoreCases
 from stem_core.clock import Clock
+from stem_core.contracts import Broadcasts, Inspectable, KeepsDeadLetters, SettlesWithResults
+from stem_core.testing.contracts import BrokerContract, ResultBackendContract, StateStoreContract
+from stem_core.testing.contracts.base import WINDOW, OpenedStore, OpenStore
 from stem_sqlite.settings import SqliteSettings
 
 OpenSqlite = Callable[..., AbstractAsyncContextManager[OpenedStore]]
@@ -19,53 +20,46 @@ OpenSqlite = Callable[..., AbstractAsyncContextManager[OpenedStore]]
 class OneConnection:
     """All sessions of a test share one connection, as those of one event loop do."""
 
-    @pytest.fixture
-    def open_store(self, open_sqlite: OpenSqlite) -> OpenStore:
-        return open_sqlite
+    url = "sqlite:///{tmp_path}/stem.db"
+    claims = (Broadcasts, Inspectable, KeepsDeadLetters, SettlesWithResults)
 
 
 class ConnectionEach:
     """Each session has a connection and a thread of its own, as in a process of its own."""
 
+    claims = (Broadcasts, Inspectable, KeepsDeadLetters, SettlesWithResults)
+
     @pytest.fixture
-    def open_store(self, open_sqlite: OpenSqlite) -> OpenStore:
+    def open_store(self, open_sqlite: OpenSqlite, store_clock: Clock) -> OpenStore:
         # Only sessions with equal settings share a connection.
         timeouts = itertools.count(5)
 
-        def opener(clock: Clock, *, dedupe_window: float = WINDOW) -> AbstractAsyncContextManager[OpenedStore]:
+        def opener(*, dedupe_window: float = WINDOW) -> AbstractAsyncContextManager[OpenedStore]:
             settings = SqliteSettings(busy_timeout=float(next(timeouts)))
-            return open_sqlite(clock, dedupe_window=dedupe_window, settings=settings)
+            return open_sqlite(store_clock, dedupe_window=dedupe_window, settings=settings)
 
         return opener
 
 
-class TestBroker(OneConnection, BrokerCases):
+class TestBroker(OneConnection, BrokerContract):
     pass
 
 
-class TestBrokerBetweenConnections(ConnectionEach, BrokerCases):
+class TestBrokerBetweenConnections(ConnectionEach, BrokerContract):
     pass
 
 
-class TestFacets(OneConnection, FacetCases):
+class TestBackend(OneConnection, ResultBackendContract):
     pass
 
 
-class TestFacetsBetweenConnections(ConnectionEach, FacetCases):
+class TestBackendBetweenConnections(ConnectionEach, ResultBackendContract):
     pass
 
 
-class TestBackend(OneConnection, ResultBackendCases):
+class TestState(OneConnection, StateStoreContract):
     pass
 
 
-class TestBackendBetweenConnections(ConnectionEach, ResultBackendCases):
-    pass
-
-
-class TestState(OneConnection, StateStoreCases):
-    pass
-
-
-class TestStateBetweenConnections(ConnectionEach, StateStoreCases):
+class TestStateBetweenConnections(ConnectionEach, StateStoreContract):
     pass

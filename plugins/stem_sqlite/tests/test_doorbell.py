@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from contracts.cases.base import PATIENCE, OpenedStore, message, status
 from stem_core.model import Subscription
+from stem_core.testing.contracts.base import PATIENCE, OpenedStore, message, status
 from stem_sqlite.doorbell import WORK, Bells
 from stem_sqlite.settings import SqliteSettings
 

@@ -12,9 +12,9 @@ from typing import Any
 import attrs
 import pytest
 
-from contracts.cases.base import message, messages, status
 from stem_core.errors import StoreRefused, StoreUnavailable
 from stem_core.model import ACK, Settlement, Subscription, TaskState
+from stem_core.testing.contracts.base import message, messages, status
 from stem_sqlite.backend import SqliteBackend
 from stem_sqlite.broker import SqliteBroker
 from stem_sqlite.database import Database

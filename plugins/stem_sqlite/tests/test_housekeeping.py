@@ -8,10 +8,10 @@ from contextlib import AbstractAsyncContextManager
 
 import pytest
 
-from contracts.cases.base import PATIENCE, OpenedStore, claim, message, messages, settle, status
 from stem_core.model import ACK, DeadLetter, Settlement
+from stem_core.testing.clock import FakeClock
+from stem_core.testing.contracts.base import PATIENCE, OpenedStore, claim, message, messages, settle, status
 from stem_sqlite.database import Database
-from support.clock import FakeClock
 
 OpenSqlite = Callable[..., AbstractAsyncContextManager[OpenedStore]]
 TABLES = ("messages", "bodies", "outcomes", "settled", "state", "broadcasts")

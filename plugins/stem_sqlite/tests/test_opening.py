@@ -11,13 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from contracts.cases.base import PATIENCE, OpenedStore, claim, ids, message, status
 from stem_core.contracts import StoreContext
 from stem_core.errors import StoreRefused
 from stem_core.model import StoreUrl
+from stem_core.testing.clock import FakeClock
+from stem_core.testing.contracts.base import PATIENCE, OpenedStore, claim, ids, message, status
 from stem_sqlite import opening, schema
 from stem_sqlite.settings import SqliteSettings
-from support.clock import FakeClock
 
 OpenSqlite = Callable[..., AbstractAsyncContextManager[OpenedStore]]
 

@@ -6,8 +6,8 @@ import re
 
 import pytest
 
-from contracts.cases.base import messages
 from stem_core.model import ACK, DeadLetter, Retry, Settlement, Subscription
+from stem_core.testing.contracts.base import messages
 from stem_sqlite.backend import SqliteBackend
 from stem_sqlite.broker import SqliteBroker
 from stem_sqlite.database import Database

@@ -15,10 +15,10 @@ from typing import Any
 
 import pytest
 
-from contracts.cases.base import PATIENCE, OpenedStore, claim, ids, message, messages
 from stem_core.clock import SYSTEM_CLOCK
 from stem_core.errors import StoreUnavailable
 from stem_core.model import Subscription
+from stem_core.testing.contracts.base import PATIENCE, OpenedStore, claim, ids, message, messages
 from stem_sqlite.settings import SqliteSettings
 
 pytestmark = pytest.mark.slow

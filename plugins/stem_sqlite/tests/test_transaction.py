@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from contracts.cases.base import claim
 from stem_core.model import Message
+from stem_core.testing.contracts.base import claim
 from stem_sqlite.broker import SqliteBroker, _portions
 from stem_sqlite.database import Database
 from stem_sqlite.transaction import Bulk, Transaction

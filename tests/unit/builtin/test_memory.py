@@ -11,7 +11,6 @@ from collections.abc import Iterator
 
 import pytest
 
-from contracts.cases.base import LEASE, claim, claim_one, kinds, message, messages, settle, status
 from stem_core.builtin import memory_queue
 from stem_core.builtin.memory_backend import MemoryBackend, open_backend
 from stem_core.builtin.memory_broker import MemoryBroker, open_broker
@@ -22,7 +21,8 @@ from stem_core.builtin.waiter import Waiter
 from stem_core.contracts import StoreContext
 from stem_core.errors import StoreRefused
 from stem_core.model import ACK, Action, DeadLetter, Release, Retry, Settlement, StoreUrl, Subscription, TaskState
-from support.clock import FakeClock
+from stem_core.testing.clock import FakeClock
+from stem_core.testing.contracts.base import LEASE, claim, claim_one, kinds, message, messages, settle, status
 
 _NAMES = itertools.count()
 ACTIONS: list[Action] = [ACK, Retry(delay=0.0), Retry(delay=9.0), Release(charge=True), DeadLetter(reason="x")]

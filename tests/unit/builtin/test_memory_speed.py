@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import time
 
-from contracts.cases.base import message
 from stem_core.builtin.memory_broker import MemoryBroker
 from stem_core.builtin.memory_store import MemoryStore
 from stem_core.clock import SYSTEM_CLOCK
 from stem_core.model import ACK, Message, Settlement, Subscription, TaskState, TaskStatus
+from stem_core.testing.contracts.base import message
 
 JOBS, BATCH, ROUNDS = 5_000, 100, 5
 #: Microseconds a job: four times what a quiet machine needs, so that a busy one passes and a new O(n) does not.

@@ -15,7 +15,7 @@ from stem_core.errors import (
 )
 from stem_core.model import child_id
 from stem_core.tasks import TaskContext, current
-from support.clock import FakeClock
+from stem_core.testing.clock import FakeClock
 from support.opened import fake_app
 
 

@@ -20,8 +20,8 @@ from stem_core.model import (
     TaskStatus,
 )
 from stem_core.tasks import TaskContext, current
+from stem_core.testing.clock import FakeClock
 from stem_core.wire import decode_revocation
-from support.clock import FakeClock
 from support.opened import fake_app
 
 DAY = 86_400

@@ -17,7 +17,7 @@ from stem_core.errors import (
 )
 from stem_core.model import Envelope, Header
 from stem_core.settings.schema import AppSettings, WorkerSettings
-from support.clock import FakeClock
+from stem_core.testing.clock import FakeClock
 from support.opened import fake_app
 
 OPENED = ["usable", "+broker", "+backend", "+state"]

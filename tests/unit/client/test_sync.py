@@ -12,7 +12,7 @@ from stem_core.client import sync
 from stem_core.errors import BadArguments, StemError, StoreUnavailable
 from stem_core.model import TaskState, TaskStatus
 from stem_core.tasks import TaskContext, current
-from support.clock import FakeClock
+from stem_core.testing.clock import FakeClock
 from support.opened import fake_app
 
 ROOT = Path(__file__).parents[3]

@@ -8,7 +8,7 @@ import pytest
 from stem_core.errors import InvalidOption, RetryTask, TaskInterrupted
 from stem_core.model import Header, child_id
 from stem_core.tasks import TaskContext, current
-from support.clock import FakeClock
+from stem_core.testing.clock import FakeClock
 from support.task_host import FakeHost
 
 HEADER = Header(

@@ -6,10 +6,10 @@ import pytest
 from stem_core.builtin.memory_state import MemoryState
 from stem_core.builtin.memory_store import MemoryStore
 from stem_core.model import REVOCATIONS, Cancelled, HandedBack, Rejected, Revocation
+from stem_core.testing.clock import FakeClock
 from stem_core.wire import encode_revocation
 from stem_core.worker.gate import UNKNOWN_DELAY, WARN_EVERY, Gate
 from stem_core.worker.revocations import Revocations
-from support.clock import FakeClock
 from support.deliveries import entry, sealed
 from support.task_host import FakeHost
 

@@ -7,10 +7,10 @@ import pytest
 from stem_core import RetryPolicy, Stem, TaskContext
 from stem_core.errors import ConfigurationError, StoreUnavailable, WorkerAlreadyRunning, WorkerFailed
 from stem_core.model import HEARTBEATS
+from stem_core.testing.clock import FakeClock
 from stem_core.wire import decode_heartbeat
 from stem_core.worker import Worker
 from support.bench import faults_of_app, flaky_app
-from support.clock import FakeClock
 from support.until import until
 
 

@@ -9,11 +9,11 @@ from stem_core.builtin.memory_state import MemoryState
 from stem_core.builtin.memory_store import MemoryStore
 from stem_core.errors import ConfigurationError, InvalidName, InvalidOption, WorkerAlreadyRunning
 from stem_core.model import HEARTBEATS, Heartbeat
+from stem_core.testing.clock import FakeClock
 from stem_core.wire import decode_heartbeat, encode_heartbeat
 from stem_core.worker import plan as planning
 from stem_core.worker.banner import banner, warnings
 from stem_core.worker.identity import claim_identity, host_name, worker_id
-from support.clock import FakeClock
 
 
 @pytest.fixture
@@ -126,6 +126,11 @@ class TestBanner:
             "interrupts after 20 s, hands back after 23 s",
         ):
             assert part in text
+
+
+    def test_a_small_budget_is_shared_out_as_it_will_be(self, app):
+        plan, settings = plan_of(app, shutdown_timeout=1.0)
+        assert "interrupts after 0.5 s, hands back after 0.8 s" in banner(app, settings, plan)[-1]
 
 
 class TestNames:

@@ -10,13 +10,13 @@ import pytest
 from stem_core import TaskContext
 from stem_core.errors import StoreUnavailable
 from stem_core.model import LOST, TaskState, Verdict
+from stem_core.testing.clock import FakeClock
 from stem_core.worker import Worker
 from stem_core.worker.leases import Leases
 from stem_core.worker.progress import ProgressWriter
 from stem_core.worker.pulse import Pulse
 from stem_core.worker.watchdog import Watchdog
 from support.bench import bench, flaky_app
-from support.clock import FakeClock
 from support.until import until
 
 
@@ -363,7 +363,7 @@ class TestLastResort:
         async with bench(app) as line:
             line.view.owns_process = True
             pulse = Pulse(line.view, None, os_signals=None)
-            await pulse._last_resort(line.session, 4, charge=False)
+            await pulse._last_resort(line.session, 4, "it hangs")
             pulse._ready.cancel()
         assert codes == [4]
 

@@ -230,7 +230,7 @@ class TestLostLeases:
 
 @pytest.fixture
 def clock_app():
-    from support.clock import FakeClock
+    from stem_core.testing.clock import FakeClock
 
     clock = FakeClock()
     return flaky_app(clock=clock), clock

@@ -7,9 +7,9 @@ import pytest
 
 from stem_core import RetryPolicy, TaskContext
 from stem_core.model import Failed, HandedBack, QueueDepth, Succeeded
+from stem_core.testing.clock import FakeClock
 from stem_core.worker import Worker
 from support.bench import bench, flaky_app
-from support.clock import FakeClock
 from support.deliveries import sealed
 from support.until import until
 

@@ -7,9 +7,9 @@ from stem_core import TaskContext
 from stem_core.errors import StoreUnavailable
 from stem_core.model import Release, Settlement, TaskState
 from stem_core.tasks.context import current
+from stem_core.testing.clock import FakeClock
 from stem_core.worker.inflight import Stage
 from support.bench import bench, flaky_app
-from support.clock import FakeClock
 from support.until import until
 
 mark = contextvars.ContextVar("mark", default="clean")

@@ -4,8 +4,8 @@ import threading
 import pytest
 
 from stem_core.errors import InvalidOption
+from stem_core.testing.clock import FakeClock
 from stem_core.worker.stopping import StopMachine, check_mode
-from support.clock import FakeClock
 
 
 @pytest.fixture

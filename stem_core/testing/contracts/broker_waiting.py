@@ -11,10 +11,10 @@ from collections.abc import Awaitable
 
 import pytest
 
-from contracts.cases.base import LEASE, PATIENCE, StoreCase, claim, claim_one, ids, message, settle
 from stem_core.contracts import Broker
 from stem_core.model import Release, Subscription
-from support.clock import FakeClock
+from stem_core.testing.clock import FakeClock
+from stem_core.testing.contracts.base import LEASE, PATIENCE, StoreContract, claim, claim_one, ids, message, settle
 
 DEFAULT = Subscription.of("default")
 
@@ -25,7 +25,7 @@ async def soon(waiting: Awaitable[None]) -> None:
         await waiting
 
 
-class WaitingCases(StoreCase):
+class WaitingCases(StoreContract):
     """``wait_for_work`` ends with news, and can be left at any time."""
 
     async def _start(self, broker: Broker, subscription: Subscription = DEFAULT) -> asyncio.Task[None]:

@@ -7,11 +7,14 @@ import threading
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-from contracts.cases.base import (
+from stem_core.contracts import Broker
+from stem_core.model import ACK, Settlement, Subscription
+from stem_core.testing.clock import FakeClock
+from stem_core.testing.contracts.base import (
     LEASE,
     PATIENCE,
     OpenBroker,
-    StoreCase,
+    StoreContract,
     claim,
     claim_one,
     extend,
@@ -19,9 +22,6 @@ from contracts.cases.base import (
     message,
     messages,
 )
-from stem_core.contracts import Broker
-from stem_core.model import ACK, Settlement, Subscription
-from support.clock import FakeClock
 
 DEFAULT = Subscription.of("default")
 
@@ -31,7 +31,7 @@ async def in_threads(*bodies: Callable[[], Coroutine[Any, Any, Any]]) -> list[An
     return await asyncio.gather(*(asyncio.to_thread(asyncio.run, body()) for body in bodies))
 
 
-class SharingCases(StoreCase):
+class SharingCases(StoreContract):
     """A broker opened again in another loop is the same broker."""
 
     async def test_another_loop_extends_what_this_one_claimed(
@@ -41,18 +41,16 @@ class SharingCases(StoreCase):
         delivery = await claim_one(broker)
 
         async def pulse() -> str:
-            async with open_broker(clock) as session:
+            async with open_broker() as session:
                 return await extend(session, delivery, 10 * LEASE)
 
         assert await in_threads(pulse) == ["done"]
         clock.advance(5 * LEASE)
         assert await claim(broker) == []
 
-    async def test_a_publish_in_another_loop_ends_the_wait_here(
-        self, broker: Broker, open_broker: OpenBroker, clock: FakeClock
-    ) -> None:
+    async def test_a_publish_in_another_loop_ends_the_wait_here(self, broker: Broker, open_broker: OpenBroker) -> None:
         async def produce() -> None:
-            async with open_broker(clock) as session:
+            async with open_broker() as session:
                 await session.publish([message("a")])
 
         waiting = asyncio.create_task(broker.wait_for_work(DEFAULT, 60.0))
@@ -62,19 +60,17 @@ class SharingCases(StoreCase):
             await waiting
         assert ids(await claim(broker)) == ["a"]
 
-    async def test_many_threads_lose_nothing_and_double_nothing(
-        self, broker: Broker, open_broker: OpenBroker, clock: FakeClock
-    ) -> None:
+    async def test_many_threads_lose_nothing_and_double_nothing(self, broker: Broker, open_broker: OpenBroker) -> None:
         total, done, lock = 400, set[str](), threading.Lock()
 
         async def produce(first: int) -> None:
-            async with open_broker(clock) as session:
+            async with open_broker() as session:
                 for n in range(first, total, 20):
                     await session.publish([message(f"m{m}") for m in range(n, n + 10)])
 
         async def consume() -> int:
             count = 0
-            async with asyncio.timeout(30), open_broker(clock) as session:
+            async with asyncio.timeout(30), open_broker() as session:
                 while len(done) < total:
                     deliveries = await session.receive(DEFAULT, 7, LEASE)
                     if not deliveries:
@@ -92,10 +88,8 @@ class SharingCases(StoreCase):
         assert results[2] + results[3] == total
         assert await broker.queues() == []
 
-    async def test_closing_one_session_leaves_the_others_open(
-        self, broker: Broker, open_broker: OpenBroker, clock: FakeClock
-    ) -> None:
-        async with open_broker(clock) as passing:
+    async def test_closing_one_session_leaves_the_others_open(self, broker: Broker, open_broker: OpenBroker) -> None:
+        async with open_broker() as passing:
             await passing.publish(messages(2))
         await broker.publish([message("after")])
         assert len(await claim(broker)) == 3

@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
-from contracts.cases.base import LEASE, StoreCase, claim, claim_one, extend, ids, message, messages, settle
 from stem_core.contracts import Broker
 from stem_core.model import ACK, DeadLetter, QueueDepth, Release, Retry
-from support.clock import FakeClock
+from stem_core.testing.clock import FakeClock
+from stem_core.testing.contracts.base import (
+    LEASE,
+    StoreContract,
+    claim,
+    claim_one,
+    extend,
+    ids,
+    message,
+    messages,
+    settle,
+)
 
 
-class QueueCases(StoreCase):
+class QueueCases(StoreContract):
     """Looking at whole queues, and emptying them."""
 
     async def test_the_depth_of_a_queue_that_never_was(self, broker: Broker) -> None:

@@ -3,30 +3,28 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 
 import pytest
 
-from contracts.cases.base import OpenState, StoreCase
 from stem_core.contracts import Record, StateStore
 from stem_core.errors import VersionConflict
-from support.clock import FakeClock
+from stem_core.testing.clock import FakeClock
+from stem_core.testing.contracts.base import OpenState, StoreContract
+from stem_core.testing.contracts.case import OnLoop
 
 
-class StateCases(StoreCase):
+class StateStoreContract(StoreContract):
     """:class:`~stem_core.contracts.StateStore`."""
 
     @pytest.fixture
-    async def state(self, open_state: OpenState, clock: FakeClock) -> AsyncIterator[StateStore]:
+    def state(self, open_state: OpenState) -> OnLoop[StateStore]:
         """The state store under test."""
-        async with open_state(clock) as opened:
-            yield opened
+        return OnLoop(open_state)
 
     @pytest.fixture
-    async def second(self, open_state: OpenState, clock: FakeClock) -> AsyncIterator[StateStore]:
+    def second(self, open_state: OpenState) -> OnLoop[StateStore]:
         """Another session on the same store."""
-        async with open_state(clock) as opened:
-            yield opened
+        return OnLoop(open_state)
 
     async def test_what_is_put_is_got(self, state: StateStore, second: StateStore) -> None:
         version = await state.put("pets", "cat", bytes(range(256)))
@@ -171,9 +169,7 @@ class StateCases(StoreCase):
         clock.advance(6.0)
         assert await state.delete("pets", "cat") is False
 
-    async def test_records_outlive_the_session(
-        self, state: StateStore, open_state: OpenState, clock: FakeClock
-    ) -> None:
-        async with open_state(clock) as passing:
+    async def test_records_outlive_the_session(self, state: StateStore, open_state: OpenState) -> None:
+        async with open_state() as passing:
             await passing.put("pets", "cat", b"1")
         assert await state.get("pets", "cat") is not None

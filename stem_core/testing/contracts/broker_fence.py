@@ -4,10 +4,21 @@ from __future__ import annotations
 
 import pytest
 
-from contracts.cases.base import LEASE, StoreCase, claim, claim_one, extend, ids, kinds, message, messages, settle
 from stem_core.contracts import Broker
 from stem_core.model import ACK, Action, DeadLetter, Delivery, Receipt, Release, Retry, Settlement, Subscription
-from support.clock import FakeClock
+from stem_core.testing.clock import FakeClock
+from stem_core.testing.contracts.base import (
+    LEASE,
+    StoreContract,
+    claim,
+    claim_one,
+    extend,
+    ids,
+    kinds,
+    message,
+    messages,
+    settle,
+)
 
 ACTIONS = [
     pytest.param(ACK, id="ack"),
@@ -19,7 +30,7 @@ ACTIONS = [
 ]
 
 
-class FenceCases(StoreCase):
+class FenceCases(StoreContract):
     """Every verb with every stale receipt."""
 
     async def _granted_twice(self, broker: Broker, other: Broker, clock: FakeClock) -> tuple[Delivery, Delivery]:

@@ -3,33 +3,31 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 
 import pytest
 
-from contracts.cases.base import PATIENCE, OpenBackend, StoreCase, status
 from stem_core.contracts import ResultBackend
 from stem_core.model import ErrorInfo, Progress, TaskState, TaskStatus
-from support.clock import FakeClock
+from stem_core.testing.clock import FakeClock
+from stem_core.testing.contracts.base import PATIENCE, OpenBackend, StoreContract, status
+from stem_core.testing.contracts.case import OnLoop
 
 RUNNING, RETRYING = TaskState.RUNNING, TaskState.RETRYING
 SUCCEEDED, FAILED, CANCELLED = TaskState.SUCCEEDED, TaskState.FAILED, TaskState.CANCELLED
 
 
-class BackendCases(StoreCase):
+class ResultBackendContract(StoreContract):
     """:class:`~stem_core.contracts.ResultBackend`."""
 
     @pytest.fixture
-    async def backend(self, open_backend: OpenBackend, clock: FakeClock) -> AsyncIterator[ResultBackend]:
+    def backend(self, open_backend: OpenBackend) -> OnLoop[ResultBackend]:
         """The backend under test."""
-        async with open_backend(clock) as opened:
-            yield opened
+        return OnLoop(open_backend)
 
     @pytest.fixture
-    async def second(self, open_backend: OpenBackend, clock: FakeClock) -> AsyncIterator[ResultBackend]:
+    def second(self, open_backend: OpenBackend) -> OnLoop[ResultBackend]:
         """Another session on the same backend."""
-        async with open_backend(clock) as opened:
-            yield opened
+        return OnLoop(open_backend)
 
     async def test_a_status_comes_back_whole(self, backend: ResultBackend, second: ResultBackend) -> None:
         full = TaskStatus(
@@ -149,11 +147,9 @@ class BackendCases(StoreCase):
         async with asyncio.timeout(PATIENCE):
             assert await asyncio.gather(*waits) == [status("a")] * 10
 
-    async def test_waiting_in_another_loop(
-        self, backend: ResultBackend, open_backend: OpenBackend, clock: FakeClock
-    ) -> None:
+    async def test_waiting_in_another_loop(self, backend: ResultBackend, open_backend: OpenBackend) -> None:
         async def wait() -> TaskStatus | None:
-            async with open_backend(clock) as session:
+            async with open_backend() as session:
                 return await session.wait("a", 30.0)
 
         waiting = asyncio.create_task(asyncio.to_thread(asyncio.run, wait()))
@@ -214,9 +210,7 @@ class BackendCases(StoreCase):
         assert await backend.forget(["a"]) == 0
         assert await backend.forget([]) == 0
 
-    async def test_results_outlive_the_session(
-        self, backend: ResultBackend, open_backend: OpenBackend, clock: FakeClock
-    ) -> None:
-        async with open_backend(clock) as passing:
+    async def test_results_outlive_the_session(self, backend: ResultBackend, open_backend: OpenBackend) -> None:
+        async with open_backend() as passing:
             await passing.record([status("a")])
         assert list(await backend.get(["a"])) == ["a"]

@@ -4,14 +4,25 @@ from __future__ import annotations
 
 import pytest
 
-from contracts.cases.base import LEASE, WINDOW, StoreCase, claim, claim_one, ids, kinds, message, messages, settle
-from contracts.cases.broker_fence import ACTIONS
 from stem_core.contracts import Broker
 from stem_core.model import ACK, Action, DeadLetter, Release, Retry, Settlement, Subscription
-from support.clock import FakeClock
+from stem_core.testing.clock import FakeClock
+from stem_core.testing.contracts.base import (
+    LEASE,
+    WINDOW,
+    StoreContract,
+    claim,
+    claim_one,
+    ids,
+    kinds,
+    message,
+    messages,
+    settle,
+)
+from stem_core.testing.contracts.broker_fence import ACTIONS
 
 
-class SettleCases(StoreCase):
+class SettleCases(StoreContract):
     """Ack, retry, release and dead-letter, once and again."""
 
     async def test_settling_nothing(self, broker: Broker) -> None:

@@ -4,13 +4,24 @@ from __future__ import annotations
 
 import asyncio
 
-from contracts.cases.base import LEASE, WINDOW, OpenBroker, StoreCase, claim, claim_one, ids, message, messages, settle
 from stem_core.contracts import Broker
 from stem_core.model import ACK, DeadLetter, Message, Release, Retry
-from support.clock import FakeClock
+from stem_core.testing.clock import FakeClock
+from stem_core.testing.contracts.base import (
+    LEASE,
+    WINDOW,
+    OpenBroker,
+    StoreContract,
+    claim,
+    claim_one,
+    ids,
+    message,
+    messages,
+    settle,
+)
 
 
-class PublishCases(StoreCase):
+class PublishCases(StoreContract):
     """``publish`` is idempotent by id and keeps the bytes."""
 
     async def test_what_is_published_is_delivered_byte_for_byte(self, broker: Broker) -> None:
@@ -130,7 +141,7 @@ class PublishCases(StoreCase):
     async def test_the_dedupe_window_is_that_of_the_session_that_settles(
         self, open_broker: OpenBroker, clock: FakeClock
     ) -> None:
-        async with open_broker(clock, dedupe_window=5.0) as broker:
+        async with open_broker(dedupe_window=5.0) as broker:
             await broker.publish([message("a")])
             await settle(broker, await claim_one(broker), ACK)
             await broker.publish([message("a")])
@@ -154,8 +165,8 @@ class PublishCases(StoreCase):
         assert ids(await claim(other)) == ["a"]
 
     async def test_messages_outlive_the_session_that_published_them(
-        self, open_broker: OpenBroker, broker: Broker, clock: FakeClock
+        self, open_broker: OpenBroker, broker: Broker
     ) -> None:
-        async with open_broker(clock) as passing:
+        async with open_broker() as passing:
             await passing.publish([message("a")])
         assert ids(await claim(broker)) == ["a"]

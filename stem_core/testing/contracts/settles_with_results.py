@@ -2,46 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-
 import pytest
 
-from contracts.cases.base import (
+from stem_core.contracts import KeepsDeadLetters, SettlesWithResults
+from stem_core.model import ACK, Action, DeadLetter, Delivery, Release, Retry, Settlement, TaskState, TaskStatus
+from stem_core.testing.clock import FakeClock
+from stem_core.testing.contracts.base import (
     LEASE,
     WINDOW,
     OpenedStore,
     OpenStore,
-    StoreCase,
+    StoreContract,
     claim,
     claim_one,
-    facet,
     kinds,
     message,
     messages,
     settle,
     status,
 )
-from stem_core.contracts import KeepsDeadLetters, SettlesWithResults
-from stem_core.model import ACK, Action, DeadLetter, Delivery, Release, Retry, Settlement, TaskState, TaskStatus
-from support.clock import FakeClock
+from stem_core.testing.contracts.case import OnLoop
 
 
-class ResultSettlingCases(StoreCase):
+class SettlesWithResultsContract(StoreContract):
     """:class:`~stem_core.contracts.SettlesWithResults`."""
 
     @pytest.fixture
-    async def store(self, open_store: OpenStore, clock: FakeClock) -> AsyncIterator[OpenedStore]:
+    def store(self, open_store: OpenStore) -> OnLoop[OpenedStore]:
         """Broker, backend and state of one store."""
-        async with open_store(clock) as opened:
-            yield opened
+        return OnLoop(open_store)
 
     async def _finish(self, store: OpenedStore, delivery: Delivery, action: Action, record: TaskStatus | None) -> str:
-        settler = facet(store.broker, SettlesWithResults)
+        settler = self.facet(store.broker, SettlesWithResults)
         settlement = Settlement(receipt=delivery.receipt, action=action)
         return kinds(await settler.settle_with_results([settlement], [record]))[0]
 
     async def test_the_backend_of_the_same_store_is_known(self, store: OpenedStore) -> None:
-        settler = facet(store.broker, SettlesWithResults)
+        settler = self.facet(store.broker, SettlesWithResults)
         assert settler.shares_store(store.backend)
         assert not settler.shares_store(object())
 
@@ -67,14 +64,16 @@ class ResultSettlingCases(StoreCase):
         assert await self._finish(store, good, ACK, status("a", run=2)) == "done"
         assert (await store.backend.get(["a"]))["a"].run == 2
 
-    async def test_one_lost_item_does_not_touch_the_others(self, store: OpenedStore, clock: FakeClock) -> None:
+    async def test_one_lost_item_does_not_touch_the_records_of_others(
+        self, store: OpenedStore, clock: FakeClock
+    ) -> None:
         await store.broker.publish(messages(3))
         deliveries = await claim(store.broker)
         clock.advance(LEASE + 1)
         await claim(store.broker, 1)
         settlements = [Settlement(receipt=d.receipt, action=ACK) for d in deliveries]
         statuses = [status(d.message.id) for d in deliveries]
-        verdicts = await facet(store.broker, SettlesWithResults).settle_with_results(settlements, statuses)
+        verdicts = await self.facet(store.broker, SettlesWithResults).settle_with_results(settlements, statuses)
         assert kinds(verdicts) == ["lost", "done", "done"]
         assert sorted(await store.backend.get([d.message.id for d in deliveries])) == ["job-0001", "job-0002"]
 
@@ -85,7 +84,7 @@ class ResultSettlingCases(StoreCase):
         states = [TaskState.RETRYING, TaskState.QUEUED, TaskState.FAILED]
         settlements = [Settlement(receipt=d.receipt, action=a) for d, a in zip(deliveries, actions, strict=True)]
         statuses = [status(d.message.id, s) for d, s in zip(deliveries, states, strict=True)]
-        verdicts = await facet(store.broker, SettlesWithResults).settle_with_results(settlements, statuses)
+        verdicts = await self.facet(store.broker, SettlesWithResults).settle_with_results(settlements, statuses)
         assert kinds(verdicts) == ["done"] * 3
         stored = await store.backend.get([d.message.id for d in deliveries])
         assert [stored[d.message.id].state for d in deliveries] == states
@@ -123,7 +122,7 @@ class ResultSettlingCases(StoreCase):
         await store.broker.publish([message("a")])
         failed = status("a", TaskState.FAILED, run=1)
         await self._finish(store, await claim_one(store.broker), DeadLetter(reason="failed"), failed)
-        assert await facet(store.broker, KeepsDeadLetters).replay(["a"]) == ["a"]
+        assert await self.facet(store.broker, KeepsDeadLetters).replay(["a"]) == ["a"]
         delivery = await claim_one(store.broker)
         await self._finish(store, delivery, ACK, status("a", run=delivery.receipt.run))
         assert (await store.backend.get(["a"]))["a"].state is TaskState.SUCCEEDED
@@ -140,5 +139,5 @@ class ResultSettlingCases(StoreCase):
         await self._finish(store, again, ACK, status("a", run=again.receipt.run))
         assert (await store.backend.get(["a"]))["a"].state is TaskState.SUCCEEDED
 
-    async def test_settling_nothing(self, store: OpenedStore) -> None:
-        assert await facet(store.broker, SettlesWithResults).settle_with_results([], []) == []
+    async def test_settling_and_recording_nothing(self, store: OpenedStore) -> None:
+        assert await self.facet(store.broker, SettlesWithResults).settle_with_results([], []) == []

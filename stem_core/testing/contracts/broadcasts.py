@@ -7,9 +7,9 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from contracts.cases.base import PATIENCE, OpenBroker, StoreCase, facet
 from stem_core.contracts import Broadcasts, Broker
-from support.clock import FakeClock
+from stem_core.testing.clock import FakeClock
+from stem_core.testing.contracts.base import PATIENCE, OpenBroker, StoreContract
 
 
 async def following(stream: AsyncIterator[tuple[str, bytes]], count: int) -> list[tuple[str, bytes]]:
@@ -23,12 +23,12 @@ async def close(stream: AsyncIterator[tuple[str, bytes]]) -> None:
     await stream.aclose()  # type: ignore[attr-defined]
 
 
-class BroadcastCases(StoreCase):
+class BroadcastsContract(StoreContract):
     """:class:`~stem_core.contracts.Broadcasts`."""
 
     async def test_every_listener_gets_every_message_in_order(self, broker: Broker, other: Broker) -> None:
-        sender = facet(broker, Broadcasts)
-        streams = [facet(b, Broadcasts).listen(["news"]) for b in (broker, other, other)]
+        sender = self.facet(broker, Broadcasts)
+        streams = [self.facet(b, Broadcasts).listen(["news"]) for b in (broker, other, other)]
         for n in range(5):
             await sender.send("news", b"%d" % n, 60.0)
         for stream in streams:
@@ -36,15 +36,15 @@ class BroadcastCases(StoreCase):
             await close(stream)
 
     async def test_a_listener_that_waits_is_told(self, broker: Broker, other: Broker) -> None:
-        stream = facet(broker, Broadcasts).listen(["news"])
+        stream = self.facet(broker, Broadcasts).listen(["news"])
         waiting = asyncio.ensure_future(following(stream, 1))
         await asyncio.sleep(0.02)
-        await facet(other, Broadcasts).send("news", b"hello", 60.0)
+        await self.facet(other, Broadcasts).send("news", b"hello", 60.0)
         assert await waiting == [("news", b"hello")]
         await close(stream)
 
     async def test_only_the_channels_listened_to(self, broker: Broker) -> None:
-        sender = facet(broker, Broadcasts)
+        sender = self.facet(broker, Broadcasts)
         stream = sender.listen(["a", "b"])
         for channel in ("c", "b", "a", "aa"):
             await sender.send(channel, channel.encode(), 60.0)
@@ -52,8 +52,8 @@ class BroadcastCases(StoreCase):
         assert await following(stream, 3) == [("b", b"b"), ("a", b"a"), ("a", b"end")]
         await close(stream)
 
-    async def test_listening_starts_with_the_call(self, broker: Broker, clock: FakeClock) -> None:
-        sender = facet(broker, Broadcasts)
+    async def test_listening_starts_with_the_call(self, broker: Broker) -> None:
+        sender = self.facet(broker, Broadcasts)
         await sender.send("news", b"before", 60.0)
         stream = sender.listen(["news"])
         await sender.send("news", b"after", 60.0)
@@ -61,7 +61,7 @@ class BroadcastCases(StoreCase):
         await close(stream)
 
     async def test_since_gives_what_is_kept(self, broker: Broker, clock: FakeClock) -> None:
-        sender = facet(broker, Broadcasts)
+        sender = self.facet(broker, Broadcasts)
         await sender.send("news", b"too early", 600.0)
         clock.advance(10.0)
         since = clock.now()
@@ -74,7 +74,7 @@ class BroadcastCases(StoreCase):
         await close(stream)
 
     async def test_what_is_over_is_not_given(self, broker: Broker, clock: FakeClock) -> None:
-        sender = facet(broker, Broadcasts)
+        sender = self.facet(broker, Broadcasts)
         since = clock.now() - 1
         await sender.send("news", b"short", 5.0)
         await sender.send("news", b"long", 60.0)
@@ -84,10 +84,10 @@ class BroadcastCases(StoreCase):
         await close(stream)
 
     async def test_a_message_for_nobody_is_no_error(self, broker: Broker) -> None:
-        await facet(broker, Broadcasts).send("nobody", b"hello", 60.0)
+        await self.facet(broker, Broadcasts).send("nobody", b"hello", 60.0)
 
     async def test_closing_ends_a_listener_that_waits(self, broker: Broker) -> None:
-        stream = facet(broker, Broadcasts).listen(["news"])
+        stream = self.facet(broker, Broadcasts).listen(["news"])
         step = asyncio.ensure_future(anext(stream))
         await asyncio.sleep(0.02)
         await close(stream)
@@ -97,7 +97,7 @@ class BroadcastCases(StoreCase):
         with pytest.raises(StopAsyncIteration):
             await anext(stream)
 
-    async def test_closing_the_broker_ends_its_listeners(self, open_broker: OpenBroker, clock: FakeClock) -> None:
+    async def test_closing_the_broker_ends_its_listeners(self, open_broker: OpenBroker) -> None:
         async def follow(stream: AsyncIterator[tuple[str, bytes]]) -> list[bytes]:
             received = []
             async for _, news in stream:
@@ -106,8 +106,8 @@ class BroadcastCases(StoreCase):
             return received
 
         heard = asyncio.Event()
-        async with open_broker(clock) as passing:
-            sender = facet(passing, Broadcasts)
+        async with open_broker() as passing:
+            sender = self.facet(passing, Broadcasts)
             follower = asyncio.create_task(follow(sender.listen(["news"])))
             await sender.send("news", b"hello", 60.0)
             async with asyncio.timeout(PATIENCE):
@@ -116,7 +116,7 @@ class BroadcastCases(StoreCase):
             assert await follower == [b"hello"]
 
     async def test_a_step_that_is_cancelled_loses_nothing(self, broker: Broker) -> None:
-        sender = facet(broker, Broadcasts)
+        sender = self.facet(broker, Broadcasts)
         stream = sender.listen(["news"])
         step = asyncio.ensure_future(anext(stream))
         await asyncio.sleep(0.02)
@@ -126,12 +126,12 @@ class BroadcastCases(StoreCase):
         assert await following(stream, 1) == [("news", b"hello")]
         await close(stream)
 
-    async def test_a_message_to_another_loop(self, broker: Broker, open_broker: OpenBroker, clock: FakeClock) -> None:
+    async def test_a_message_to_another_loop(self, broker: Broker, open_broker: OpenBroker) -> None:
         async def send() -> None:
-            async with open_broker(clock) as session:
-                await facet(session, Broadcasts).send("news", b"hello", 60.0)
+            async with open_broker() as session:
+                await self.facet(session, Broadcasts).send("news", b"hello", 60.0)
 
-        stream = facet(broker, Broadcasts).listen(["news"])
+        stream = self.facet(broker, Broadcasts).listen(["news"])
         waiting = asyncio.ensure_future(following(stream, 1))
         await asyncio.sleep(0.02)
         await asyncio.to_thread(asyncio.run, send())
@@ -139,7 +139,7 @@ class BroadcastCases(StoreCase):
         await close(stream)
 
     async def test_bytes_are_bytes(self, broker: Broker) -> None:
-        sender = facet(broker, Broadcasts)
+        sender = self.facet(broker, Broadcasts)
         stream = sender.listen(["news"])
         await sender.send("news", bytes(range(256)), 60.0)
         assert await following(stream, 1) == [("news", bytes(range(256)))]

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 
-from contracts.cases.base import LEASE, StoreCase, claim, claim_one, ids, message, messages, settle
 from stem_core.contracts import Broker
 from stem_core.model import ACK, Release, Retry, Subscription
-from support.clock import FakeClock
+from stem_core.testing.clock import FakeClock
+from stem_core.testing.contracts.base import LEASE, StoreContract, claim, claim_one, ids, message, messages, settle
 
 
-class ReceiveCases(StoreCase):
+class ReceiveCases(StoreContract):
     """Order within a queue, shares between queues, limits."""
 
     async def test_an_empty_queue_gives_nothing_at_once(self, broker: Broker) -> None:
@@ -157,7 +157,7 @@ class ReceiveCases(StoreCase):
         assert await broker.queues() == []
 
 
-class SuspectCases(StoreCase):
+class SuspectCases(StoreContract):
     """A claim takes few messages that took a worker down before, and they hide nobody."""
 
     async def _suspects(self, broker: Broker, clock: FakeClock, count: int, queue: str = "default") -> None:

@@ -5,13 +5,16 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import ClassVar
 
 import pytest
 
-from contracts.cases.base import PATIENCE
 from stem_core.contracts import Call, StrategyProvider
 from stem_core.errors import TaskInterrupted
+from stem_core.plugins.runtime import assemble
+from stem_core.testing.contracts.base import PATIENCE
+from stem_core.testing.contracts.case import Case
 
 #: Set by the caller of a strategy and read by the function.
 label: contextvars.ContextVar[str] = contextvars.ContextVar("label", default="unset")
@@ -89,13 +92,20 @@ def call(id: str = "a", task: str = "echo", payload: bytes = b"[[],{}]") -> Call
     return Call(id=id, attempt=1, task=task, payload=payload, context=None)
 
 
-class StrategyCases:
-    """:class:`~stem_core.contracts.ConcurrencyStrategy`. Override the fixture ``provider``."""
+class StrategyContract(Case):
+    """:class:`~stem_core.contracts.ConcurrencyStrategy`. Set :attr:`strategy`, or override the fixture ``provider``."""
+
+    #: The name of the strategy, as in ``strategy="mine"``.
+    strategy: ClassVar[str] = ""
+    #: What ``-p`` would say: names of installed plugins, modules that are not installed. None: all that are installed.
+    plugins: ClassVar[Sequence[str] | None] = None
 
     @pytest.fixture
     def provider(self) -> StrategyProvider:
-        """Override this one."""
-        raise pytest.UsageError(f"{type(self).__name__} has to override the fixture provider")
+        """What the plugin declares for the strategy."""
+        if not self.strategy:
+            raise pytest.UsageError(f"{type(self).__name__} has to set strategy, or to override the fixture provider")
+        return assemble(environ={}, selection=self.plugins).strategies.get(self.strategy)
 
     @pytest.fixture
     def invoker(self) -> ScriptedInvoker:

@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
-from contracts.cases.base import LEASE, StoreCase, claim, claim_one, extend, ids, kinds, message, messages, settle
 from stem_core.contracts import Broker
 from stem_core.model import ACK, Receipt, Release, Retry, Subscription
-from support.clock import FakeClock
+from stem_core.testing.clock import FakeClock
+from stem_core.testing.contracts.base import (
+    LEASE,
+    StoreContract,
+    claim,
+    claim_one,
+    extend,
+    ids,
+    kinds,
+    message,
+    messages,
+    settle,
+)
 
 
-class LeaseCases(StoreCase):
+class LeaseCases(StoreContract):
     """A lease ends by the store's clock; extending keeps it, and a crash is counted at the next claim."""
 
     async def test_own_running_message_is_never_delivered_again(self, broker: Broker, clock: FakeClock) -> None:
@@ -189,9 +200,7 @@ class LeaseCases(StoreCase):
         await broker.publish([message("urgent", priority=9), message("later", priority=5)])
         assert ids(await claim(broker)) == ["urgent", "held", "later"]
 
-    async def test_a_session_that_closes_does_not_end_its_leases(
-        self, broker: Broker, other: Broker, clock: FakeClock
-    ) -> None:
+    async def test_a_session_that_closes_does_not_end_its_leases(self, broker: Broker, other: Broker) -> None:
         await broker.publish([message("a")])
         delivery = await claim_one(broker)
         assert await extend(other, delivery) == "done"

@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-from contracts.cases.base import (
+from stem_core.contracts import Broker, Inspectable, KeepsDeadLetters
+from stem_core.model import ACK, DeadLetter, Release, Retry, StoredMessage
+from stem_core.testing.clock import FakeClock
+from stem_core.testing.contracts.base import (
     LEASE,
     WINDOW,
-    StoreCase,
+    StoreContract,
     claim,
     claim_one,
     extend,
-    facet,
     ids,
     message,
     messages,
     settle,
 )
-from stem_core.contracts import Broker, Inspectable, KeepsDeadLetters
-from stem_core.model import ACK, DeadLetter, Release, Retry, StoredMessage
-from support.clock import FakeClock
 
 
 def names(stored: list[StoredMessage]) -> list[str]:
@@ -25,17 +24,17 @@ def names(stored: list[StoredMessage]) -> list[str]:
     return [one.message.id for one in stored]
 
 
-class InspectionCases(StoreCase):
+class InspectionContract(StoreContract):
     """:class:`~stem_core.contracts.Inspectable`."""
 
     async def test_peeking_claims_nothing(self, broker: Broker) -> None:
-        view = facet(broker, Inspectable)
+        view = self.facet(broker, Inspectable)
         await broker.publish(messages(3))
         assert names(await view.peek("default")) == ["job-0000", "job-0001", "job-0002"]
         assert [d.receipt.run for d in await claim(broker)] == [1, 1, 1]
 
     async def test_peeking_shows_the_order_of_delivery(self, broker: Broker, clock: FakeClock) -> None:
-        view = facet(broker, Inspectable)
+        view = self.facet(broker, Inspectable)
         await broker.publish([message("late", priority=5, delay=5.0), message("low", priority=1)])
         clock.advance(10.0)
         await broker.publish([message("new", priority=5), message("high", priority=9)])
@@ -44,7 +43,7 @@ class InspectionCases(StoreCase):
         assert ids(await claim(broker)) == peeked
 
     async def test_peeking_shows_suspects_in_their_place(self, broker: Broker, clock: FakeClock) -> None:
-        view = facet(broker, Inspectable)
+        view = self.facet(broker, Inspectable)
         await broker.publish([message("a"), message("b")])
         await claim(broker)
         clock.advance(LEASE + 1)
@@ -56,11 +55,11 @@ class InspectionCases(StoreCase):
         await broker.publish([sent])
         became_ready = clock.now()
         clock.advance(5.0)
-        (stored,) = await facet(broker, Inspectable).peek("default")
+        (stored,) = await self.facet(broker, Inspectable).peek("default")
         assert stored == StoredMessage(message=sent, state="ready", attempt=1, crashes=0, run=0, at=became_ready)
 
     async def test_what_a_delayed_message_shows(self, broker: Broker, clock: FakeClock) -> None:
-        view = facet(broker, Inspectable)
+        view = self.facet(broker, Inspectable)
         await broker.publish([message("b", delay=20.0), message("a", delay=10.0)])
         stored = await view.peek("default", "delayed")
         assert names(stored) == ["a", "b"]
@@ -68,7 +67,7 @@ class InspectionCases(StoreCase):
         assert await view.peek("default", "ready") == []
 
     async def test_what_a_leased_message_shows(self, broker: Broker, clock: FakeClock) -> None:
-        view = facet(broker, Inspectable)
+        view = self.facet(broker, Inspectable)
         await broker.publish([message("a"), message("b")])
         await claim(broker, 1, lease=50.0)
         await settle(broker, await claim_one(broker), Retry(delay=0.0))
@@ -81,7 +80,7 @@ class InspectionCases(StoreCase):
         ]
 
     async def test_a_message_whose_lease_is_over_shows_as_ready(self, broker: Broker, clock: FakeClock) -> None:
-        view = facet(broker, Inspectable)
+        view = self.facet(broker, Inspectable)
         await broker.publish([message("a")])
         await claim_one(broker)
         clock.advance(LEASE + 5)
@@ -90,7 +89,7 @@ class InspectionCases(StoreCase):
         assert (stored.state, stored.at) == ("ready", clock.now() - 5)
 
     async def test_peeking_page_by_page(self, broker: Broker) -> None:
-        view = facet(broker, Inspectable)
+        view = self.facet(broker, Inspectable)
         await broker.publish([message(f"m{n}", priority=9 - n % 3) for n in range(10)])
         expected = names(await view.peek("default"))
         seen: list[str] = []
@@ -101,7 +100,7 @@ class InspectionCases(StoreCase):
         assert len(seen) == 10
 
     async def test_peeking_at_delayed_and_leased_page_by_page(self, broker: Broker) -> None:
-        view = facet(broker, Inspectable)
+        view = self.facet(broker, Inspectable)
         await broker.publish([*messages(5), *(message(f"d{n}", delay=60.0) for n in range(5))])
         await claim(broker, 5)
         for state in ("delayed", "leased"):
@@ -111,11 +110,11 @@ class InspectionCases(StoreCase):
             assert len(seen) == len(set(seen)) == 5
 
     async def test_peeking_at_nothing(self, broker: Broker) -> None:
-        assert await facet(broker, Inspectable).peek("never") == []
+        assert await self.facet(broker, Inspectable).peek("never") == []
         assert await broker.queues() == []
 
     async def test_finding_in_every_state(self, broker: Broker) -> None:
-        view = facet(broker, Inspectable)
+        view = self.facet(broker, Inspectable)
         await broker.publish([message("dead"), message("leased"), message("ready"), message("delayed", delay=60.0)])
         dead, _ = await claim(broker, 2)
         await settle(broker, dead, DeadLetter(reason="failed"))
@@ -132,28 +131,28 @@ class InspectionCases(StoreCase):
     async def test_a_finished_message_is_not_found(self, broker: Broker) -> None:
         await broker.publish([message("a")])
         await settle(broker, await claim_one(broker), ACK)
-        assert await facet(broker, Inspectable).find(["a"]) == {}
+        assert await self.facet(broker, Inspectable).find(["a"]) == {}
 
     async def test_removing_ready_and_delayed(self, broker: Broker, clock: FakeClock) -> None:
-        view = facet(broker, Inspectable)
+        view = self.facet(broker, Inspectable)
         await broker.publish([message("ready"), message("keep"), message("delayed", delay=5.0)])
         assert sorted(await view.remove(["ready", "delayed", "never"])) == ["delayed", "ready"]
         clock.advance(10.0)
         assert ids(await claim(broker)) == ["keep"]
 
     async def test_leased_and_dead_are_not_removed(self, broker: Broker) -> None:
-        view = facet(broker, Inspectable)
+        view = self.facet(broker, Inspectable)
         await broker.publish([message("dead"), message("leased")])
         dead, leased = await claim(broker)
         await settle(broker, dead, DeadLetter(reason="failed"))
         assert await view.remove(["dead", "leased"]) == []
         assert await settle(broker, leased, ACK) == "done"
-        assert await facet(broker, KeepsDeadLetters).dead_letter("dead") is not None
+        assert await self.facet(broker, KeepsDeadLetters).dead_letter("dead") is not None
 
     async def test_what_was_removed_cannot_be_brought_back_by_a_repeated_publish(
         self, broker: Broker, clock: FakeClock
     ) -> None:
-        view = facet(broker, Inspectable)
+        view = self.facet(broker, Inspectable)
         await broker.publish([message("a")])
         assert await view.remove(["a"]) == ["a"]
         await broker.publish([message("a")])
@@ -163,7 +162,7 @@ class InspectionCases(StoreCase):
         assert ids(await claim(broker)) == ["a"]
 
     async def test_removing_twice(self, broker: Broker) -> None:
-        view = facet(broker, Inspectable)
+        view = self.facet(broker, Inspectable)
         await broker.publish([message("a")])
         assert await view.remove(["a", "a"]) == ["a"]
         assert await view.remove(["a"]) == []
@@ -171,7 +170,7 @@ class InspectionCases(StoreCase):
     async def test_a_removed_message_whose_lease_was_over_is_lost_to_its_holder(
         self, broker: Broker, clock: FakeClock
     ) -> None:
-        view = facet(broker, Inspectable)
+        view = self.facet(broker, Inspectable)
         await broker.publish([message("a")])
         delivery = await claim_one(broker)
         clock.advance(LEASE + 1)
@@ -180,7 +179,7 @@ class InspectionCases(StoreCase):
         assert await extend(broker, delivery) == "lost"
 
     async def test_moving_a_queue(self, broker: Broker, clock: FakeClock) -> None:
-        view = facet(broker, Inspectable)
+        view = self.facet(broker, Inspectable)
         await broker.publish([*messages(2), message("delayed", delay=5.0), message("leased", priority=9)])
         await claim(broker, 1)
         assert await view.move("default", "other") == 3
@@ -193,26 +192,26 @@ class InspectionCases(StoreCase):
 
     async def test_a_moved_message_is_the_one_that_was_sealed(self, broker: Broker) -> None:
         await broker.publish([message("a")])
-        await facet(broker, Inspectable).move("default", "other")
+        await self.facet(broker, Inspectable).move("default", "other")
         delivery = await claim_one(broker, queue="other")
         assert delivery.message == message("a")
         assert delivery.receipt.queue == "other"
 
     async def test_a_moved_message_stays_where_it_was_moved_to(self, broker: Broker) -> None:
-        view = facet(broker, Inspectable)
+        view = self.facet(broker, Inspectable)
         await broker.publish([message("a"), message("b")])
         await view.move("default", "other")
         first, second = await claim(broker, queue="other")
         await settle(broker, first, Retry(delay=0.0))
         await settle(broker, second, DeadLetter(reason="failed"))
         assert (await claim_one(broker, queue="other")).attempt == 2
-        letters = facet(broker, KeepsDeadLetters)
+        letters = self.facet(broker, KeepsDeadLetters)
         assert [letter.message.id for letter in await letters.dead_letters("other")] == ["b"]
         assert await letters.replay(["b"]) == ["b"]
         assert ids(await claim(broker, queue="other")) == ["b"]
 
     async def test_moving_keeps_order_and_counters(self, broker: Broker, clock: FakeClock) -> None:
-        view = facet(broker, Inspectable)
+        view = self.facet(broker, Inspectable)
         await broker.publish([message("a1")])
         clock.advance(1.0)
         await broker.publish([message("b1", queue="other"), message("b2", queue="other", priority=9)])
@@ -226,14 +225,14 @@ class InspectionCases(StoreCase):
         assert deliveries[3].attempt == 2
 
     async def test_moving_nothing_or_nowhere(self, broker: Broker) -> None:
-        view = facet(broker, Inspectable)
+        view = self.facet(broker, Inspectable)
         assert await view.move("never", "other") == 0
         await broker.publish([message("a")])
         await view.move("default", "default")
         assert ids(await claim(broker)) == ["a"]
 
     async def test_moved_messages_are_known_by_their_id(self, broker: Broker) -> None:
-        view = facet(broker, Inspectable)
+        view = self.facet(broker, Inspectable)
         await broker.publish([message("a")])
         await view.move("default", "other")
         await broker.publish([message("a")])
@@ -244,5 +243,5 @@ class InspectionCases(StoreCase):
         await broker.publish([message("a")])
         delivery = await claim_one(broker)
         await settle(broker, delivery, Release())
-        await facet(broker, Inspectable).move("default", "other")
+        await self.facet(broker, Inspectable).move("default", "other")
         assert ids(await claim(other, queue="other")) == ["a"]

@@ -2,27 +2,26 @@
 
 from __future__ import annotations
 
-from contracts.cases.base import (
+from stem_core.contracts import Broker, KeepsDeadLetters
+from stem_core.model import ACK, DeadLetter, Delivery, Message, Release, Retry
+from stem_core.testing.clock import FakeClock
+from stem_core.testing.contracts.base import (
     LEASE,
     WINDOW,
-    StoreCase,
+    StoreContract,
     claim,
     claim_one,
     extend,
-    facet,
     ids,
     message,
     settle,
 )
-from stem_core.contracts import Broker, KeepsDeadLetters
-from stem_core.model import ACK, DeadLetter, Delivery, Message, Release, Retry
-from support.clock import FakeClock
 
 FAILED = DeadLetter(reason="failed", detail="ValueError: no")
 DAY = 86_400.0
 
 
-class DeadLetterCases(StoreCase):
+class DeadLettersContract(StoreContract):
     """:class:`~stem_core.contracts.KeepsDeadLetters`."""
 
     async def _bury(self, broker: Broker, *names: str, queue: str = "default") -> list[Delivery]:
@@ -35,7 +34,7 @@ class DeadLetterCases(StoreCase):
         return buried
 
     async def test_a_dead_letter_keeps_the_raw_message_and_the_reason(self, broker: Broker, clock: FakeClock) -> None:
-        letters = facet(broker, KeepsDeadLetters)
+        letters = self.facet(broker, KeepsDeadLetters)
         sent = Message(id="a", queue="default", priority=3, header=b"\x00\xff", payload=b"{not json", signature=b"\x01")
         await broker.publish([sent])
         await settle(broker, await claim_one(broker), Retry(delay=0.0))
@@ -53,19 +52,19 @@ class DeadLetterCases(StoreCase):
         await claim_one(broker)
         clock.advance(LEASE + 1)
         await settle(broker, await claim_one(broker), DeadLetter(reason="max-crashes"))
-        letter = await facet(broker, KeepsDeadLetters).dead_letter("a")
+        letter = await self.facet(broker, KeepsDeadLetters).dead_letter("a")
         assert letter is not None
         assert (letter.crashes, letter.detail) == (1, "")
 
     async def test_one_that_is_not_there(self, broker: Broker) -> None:
-        letters = facet(broker, KeepsDeadLetters)
+        letters = self.facet(broker, KeepsDeadLetters)
         await broker.publish([message("alive")])
         assert await letters.dead_letter("never") is None
         assert await letters.dead_letter("alive") is None
         assert await letters.dead_letters("default") == []
 
     async def test_the_oldest_come_first_and_page_by_page(self, broker: Broker, clock: FakeClock) -> None:
-        letters = facet(broker, KeepsDeadLetters)
+        letters = self.facet(broker, KeepsDeadLetters)
         for name in ("c", "a", "e", "b", "d"):
             await self._bury(broker, name)
             clock.advance(1.0)
@@ -77,7 +76,7 @@ class DeadLetterCases(StoreCase):
         assert pages == [["c", "a"], ["e", "b"], ["d"]]
 
     async def test_pages_are_whole_when_many_died_at_once(self, broker: Broker) -> None:
-        letters = facet(broker, KeepsDeadLetters)
+        letters = self.facet(broker, KeepsDeadLetters)
         await self._bury(broker, *(f"m{n}" for n in range(7)))
         seen: list[str] = []
         while page := await letters.dead_letters("default", limit=3, after=seen[-1] if seen else None):
@@ -85,13 +84,13 @@ class DeadLetterCases(StoreCase):
         assert sorted(seen) == [f"m{n}" for n in range(7)]
 
     async def test_each_queue_has_its_own(self, broker: Broker) -> None:
-        letters = facet(broker, KeepsDeadLetters)
+        letters = self.facet(broker, KeepsDeadLetters)
         await self._bury(broker, "a", queue="one")
         await self._bury(broker, "b", queue="two")
         assert [letter.message.id for letter in await letters.dead_letters("two")] == ["b"]
 
     async def test_a_replay_runs_it_again_from_the_start(self, broker: Broker, clock: FakeClock) -> None:
-        letters = facet(broker, KeepsDeadLetters)
+        letters = self.facet(broker, KeepsDeadLetters)
         await broker.publish([message("a", priority=8)])
         await claim_one(broker)
         clock.advance(LEASE + 1)
@@ -107,7 +106,7 @@ class DeadLetterCases(StoreCase):
         assert await settle(broker, delivery, ACK) == "done"
 
     async def test_the_run_goes_on_over_several_replays(self, broker: Broker, clock: FakeClock) -> None:
-        letters = facet(broker, KeepsDeadLetters)
+        letters = self.facet(broker, KeepsDeadLetters)
         await broker.publish([message("a")])
         runs = []
         for _ in range(4):
@@ -119,7 +118,7 @@ class DeadLetterCases(StoreCase):
         assert runs == [1, 2, 3, 4]
 
     async def test_a_replay_of_what_is_not_dead(self, broker: Broker) -> None:
-        letters = facet(broker, KeepsDeadLetters)
+        letters = self.facet(broker, KeepsDeadLetters)
         await broker.publish([message("alive")])
         await self._bury(broker, "dead", queue="other")
         assert await letters.replay(["alive", "dead", "never", "dead"]) == ["dead"]
@@ -129,7 +128,7 @@ class DeadLetterCases(StoreCase):
     async def test_old_receipts_change_nothing_after_a_replay(
         self, broker: Broker, other: Broker, clock: FakeClock
     ) -> None:
-        letters = facet(broker, KeepsDeadLetters)
+        letters = self.facet(broker, KeepsDeadLetters)
         await broker.publish([message("a")])
         crashed = await claim_one(broker)
         clock.advance(LEASE + 1)
@@ -149,19 +148,19 @@ class DeadLetterCases(StoreCase):
 
     async def test_a_publish_changes_nothing_after_a_replay(self, broker: Broker) -> None:
         await self._bury(broker, "a")
-        await facet(broker, KeepsDeadLetters).replay(["a"])
+        await self.facet(broker, KeepsDeadLetters).replay(["a"])
         await broker.publish([message("a", payload=b"other")])
         assert (await claim_one(broker)).message.payload == message("a").payload
 
     async def test_a_replayed_message_that_finishes_leaves_its_marker(self, broker: Broker) -> None:
         await self._bury(broker, "a")
-        await facet(broker, KeepsDeadLetters).replay(["a"])
+        await self.facet(broker, KeepsDeadLetters).replay(["a"])
         await settle(broker, await claim_one(broker), ACK)
         await broker.publish([message("a")])
         assert await claim(broker) == []
 
     async def test_a_replayed_message_may_die_again(self, broker: Broker) -> None:
-        letters = facet(broker, KeepsDeadLetters)
+        letters = self.facet(broker, KeepsDeadLetters)
         await self._bury(broker, "a")
         await letters.replay(["a"])
         await settle(broker, await claim_one(broker), DeadLetter(reason="time-limit"))
@@ -173,11 +172,11 @@ class DeadLetterCases(StoreCase):
         await self._bury(broker, "a")
         await broker.publish([message("b")])
         clock.advance(1.0)
-        await facet(broker, KeepsDeadLetters).replay(["a"])
+        await self.facet(broker, KeepsDeadLetters).replay(["a"])
         assert ids(await claim(broker)) == ["b", "a"]
 
     async def test_purging_named_dead_letters(self, broker: Broker) -> None:
-        letters = facet(broker, KeepsDeadLetters)
+        letters = self.facet(broker, KeepsDeadLetters)
         await self._bury(broker, "a", "b", "c")
         await self._bury(broker, "elsewhere", queue="other")
         assert await letters.purge_dead("default", ["a", "c", "elsewhere", "never"]) == 2
@@ -185,13 +184,13 @@ class DeadLetterCases(StoreCase):
         assert await letters.dead_letter("elsewhere") is not None
 
     async def test_purging_no_names_is_not_purging_all(self, broker: Broker) -> None:
-        letters = facet(broker, KeepsDeadLetters)
+        letters = self.facet(broker, KeepsDeadLetters)
         await self._bury(broker, "a")
         assert await letters.purge_dead("default", []) == 0
         assert await letters.dead_letter("a") is not None
 
     async def test_purging_all_dead_letters_of_a_queue(self, broker: Broker) -> None:
-        letters = facet(broker, KeepsDeadLetters)
+        letters = self.facet(broker, KeepsDeadLetters)
         await self._bury(broker, "a", "b")
         await broker.publish([message("alive")])
         assert await letters.purge_dead("default") == 2
@@ -200,12 +199,12 @@ class DeadLetterCases(StoreCase):
 
     async def test_what_was_purged_may_be_published_again_and_the_run_goes_on(self, broker: Broker) -> None:
         await self._bury(broker, "a")
-        await facet(broker, KeepsDeadLetters).purge_dead("default")
+        await self.facet(broker, KeepsDeadLetters).purge_dead("default")
         await broker.publish([message("a")])
         assert (await claim_one(broker)).receipt.run == 2
 
     async def test_dead_letters_are_kept_for_thirty_days(self, broker: Broker, clock: FakeClock) -> None:
-        letters = facet(broker, KeepsDeadLetters)
+        letters = self.facet(broker, KeepsDeadLetters)
         await self._bury(broker, "old")
         clock.advance(10 * DAY)
         await self._bury(broker, "young")
@@ -221,4 +220,4 @@ class DeadLetterCases(StoreCase):
     async def test_a_released_message_is_no_dead_letter(self, broker: Broker) -> None:
         await broker.publish([message("a")])
         await settle(broker, await claim_one(broker), Release())
-        assert await facet(broker, KeepsDeadLetters).dead_letters("default") == []
+        assert await self.facet(broker, KeepsDeadLetters).dead_letters("default") == []

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from contracts.cases.base import LEASE, StoreCase, claim, claim_one, ids, message, settle
 from stem_core.contracts import Broker
 from stem_core.model import Retry, Subscription
-from support.clock import FakeClock
+from stem_core.testing.clock import FakeClock
+from stem_core.testing.contracts.base import LEASE, StoreContract, claim, claim_one, ids, message, settle
 
 
-class DelayCases(StoreCase):
+class DelayCases(StoreContract):
     """The store makes delays absolute by its own clock."""
 
     async def test_a_delayed_message_never_comes_early(self, broker: Broker, clock: FakeClock) -> None:
