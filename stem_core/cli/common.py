@@ -6,6 +6,8 @@ import logging
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+import typer
+
 from stem_core.cli import output
 from stem_core.errors import InvalidOption
 
@@ -41,6 +43,41 @@ def compose_app(
     return compose(line, app_needed=app_needed)
 
 
+def refuse_options_before(ctx: typer.Context) -> None:
+    """Refuse options that stand between a command and the one below it: they would say nothing to that."""
+    if any(ctx.params.values()):
+        raise typer.BadParameter(
+            f"options go behind the command: {ctx.command_path} {ctx.invoked_subcommand} ..., not before it"
+        )
+
+
+def opened(
+    app: str | None, broker: str | None, backend: str | None, namespace: str | None, plugins: list[str] | None
+) -> Composition:
+    """As :func:`compose_app`, for commands that look into the stores that workers and producers share.
+
+    Raises:
+        ConfigurationError: a store is private to one process.
+    """
+    from stem_core.bootstrap import require_shared
+
+    show_warnings()
+    composed = compose_app(app, broker, backend, namespace, plugins)
+    require_shared(composed.app.runtime, "a command")
+    return composed
+
+
+def tasks_by_queue(composed: Composition) -> dict[str, list[str]]:
+    """The names of the app's tasks by the queue they go to; nothing where no app is named."""
+    if not composed.named:
+        return {}
+    found: dict[str, list[str]] = {}
+    default = composed.app.runtime.settings.app.default_queue
+    for task in known_tasks(composed.app):
+        found.setdefault(task.queue or default, []).append(task.name)
+    return found
+
+
 def known_tasks(app: Stem) -> TaskRegistry:
     """The tasks of the app, those of its ``include`` among them."""
     from stem_core.tasks import import_tasks
@@ -71,6 +108,21 @@ def moment(seconds: float | None) -> str | None:
     from datetime import UTC, datetime
 
     return None if seconds is None else datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds")
+
+
+def age(seconds: float | None) -> str | None:
+    """A span of time for people: ``0.4 s``, ``12 min``, ``3 h``, ``9 d``."""
+    if seconds is None:
+        return None
+    for unit, name in ((86_400, "d"), (3_600, "h"), (60, "min")):
+        if seconds >= 2 * unit:
+            return f"{seconds / unit:.0f} {name}"
+    return f"{seconds:.1f} s"
+
+
+def size(count: int) -> str:
+    """A number of bytes for people."""
+    return f"{count:,} B" if count < 10_240 else f"{count / 1024:,.0f} KiB"
 
 
 class _Messages(logging.Handler):

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from stem_core.model.printable import clean
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.table import Table
 
 
 def message(text: str) -> None:
@@ -34,10 +35,21 @@ def show(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str], *, as_js
         # ASCII only, so that the text is harmless on any terminal and in any encoding.
         print(json.dumps([dict(row) for row in rows], indent=2, ensure_ascii=True), flush=True)
     elif sys.stdout.isatty():
-        _table(rows, columns)
+        console().print(table(rows, columns))
     else:
         for row in rows:
             print("\t".join(clean(cell(row[key])) for key in columns), flush=True)
+
+
+def markdown(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str]) -> None:
+    """Write rows as a table in Markdown."""
+
+    def written(cells: Iterable[str]) -> str:
+        return "| " + " | ".join(clean(each).replace("|", "\\|") for each in cells) + " |"
+
+    print(written(columns.values()), "|" + "---|" * len(columns), sep="\n")
+    for row in rows:
+        print(written(cell(row[key]) for key in columns), flush=True)
 
 
 def cell(value: object) -> str:
@@ -53,7 +65,24 @@ def cell(value: object) -> str:
     return str(value)
 
 
-def _table(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str]) -> None:
+def record(row: Mapping[str, Any], labels: Mapping[str, str], *, as_json: bool) -> None:
+    """Write one thing as data: as JSON as :func:`show`; else a line a value, after its label on a terminal and after
+    its key in a pipe. Values of several lines keep them on a terminal."""
+    if as_json:
+        show([row], labels, as_json=True)
+        return
+    width = max(map(len, labels.values())) + 2
+    for key, label in labels.items():
+        text = cell(row[key])
+        if not sys.stdout.isatty():
+            print(f"{key}\t{clean(text)}", flush=True)
+        elif text:
+            shown = clean(text.rstrip("\n"), lines=True).replace("\n", "\n" + " " * width)
+            print(f"{label:{width}}{shown}", flush=True)
+
+
+def table(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str]) -> Table:
+    """The table that :func:`show` draws on a terminal."""
     from rich.table import Table
     from rich.text import Text
 
@@ -64,7 +93,7 @@ def _table(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str]) -> Non
     for row in rows:
         # Text, not str: square brackets in data are no markup.
         table.add_row(*(Text(clean(cell(row[key]))) for key in columns))
-    console().print(table)
+    return table
 
 
 def console(*, stderr: bool = False) -> Console:

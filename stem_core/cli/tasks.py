@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -14,6 +14,15 @@ if TYPE_CHECKING:
     from stem_core.tasks import AnyTask
 
 _COLUMNS = {"name": "TASK", "queue": "QUEUE", "strategy": "STRATEGY", "max_retries": "RETRIES", "about": "ABOUT"}
+_IN_MARKDOWN = {
+    "call": "task",
+    "aliases": "also",
+    "queue": "queue",
+    "priority": "priority",
+    "max_retries": "retries",
+    "soft_time_limit": "time limit (s)",
+    "about": "what it does",
+}
 
 
 def register(cli: typer.Typer) -> None:
@@ -21,20 +30,33 @@ def register(cli: typer.Typer) -> None:
     cli.command("tasks", short_help="List the tasks of the app.")(tasks)
 
 
+_MARKDOWN = typer.Option("--markdown", help="Write a table in Markdown, with the arguments of each task.")
+
+
 def tasks(
     app: options.App = None,
     as_json: options.Json = False,
+    markdown: Annotated[bool, _MARKDOWN] = False,
     broker: options.Broker = None,
     backend: options.Backend = None,
     namespace: options.Namespace = None,
     plugins: options.Plugins = None,
 ) -> None:
     """List the tasks of the app, with the queue they go to and where they run."""
+    if as_json and markdown:
+        raise typer.BadParameter("choose one of --json and --markdown")
     common.show_warnings()
     composed = common.compose_app(app, broker, backend, namespace, plugins, app_needed=True).app
     known = sorted(common.known_tasks(composed), key=lambda task: task.name)
     settings = composed.runtime.settings.app
-    output.show([_row(task, settings) for task in known], _COLUMNS, as_json=as_json)
+    rows = [_row(task, settings) for task in known]
+    if markdown:
+        output.markdown(
+            [{**row, "call": f"`{task.signature.definition}`"} for row, task in zip(rows, known, strict=True)],
+            _IN_MARKDOWN,
+        )
+    else:
+        output.show(rows, _COLUMNS, as_json=as_json)
 
 
 def _row(task: AnyTask, settings: AppSettings) -> dict[str, Any]:

@@ -5,13 +5,10 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import logging
-import sys
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from stem_core.cli import output
+from stem_core.cli import acting, output
 from stem_core.client import Stem
 from stem_core.clock import SYSTEM_CLOCK
 from stem_core.contracts import KeepsDeadLetters
@@ -110,8 +107,8 @@ async def run(jobs: int) -> None:
     logging.getLogger("stem_core").propagate = False
     calls = _calls(jobs)
     async with app.open(producer=False) as session:
-        with _progress(len(calls)) as advance:
-            tally = _Tally(advance)
+        with acting.bar("running", len(calls), least=1) as advance:
+            tally = _Tally(lambda: advance(1))
             begun = SYSTEM_CLOCK.monotonic()
             handles = await app.enqueue_many(calls)
             worker = Worker(app, command_line={"worker.queues": [QUEUE], "worker.concurrency": 50})
@@ -140,20 +137,6 @@ def _calls(jobs: int) -> list[TaskCall[Any]]:
         else:
             calls.append(parse.call("seven" if number % 40 == 3 else str(number)))
     return calls
-
-
-@contextmanager
-def _progress(total: int) -> Iterator[Any]:
-    """Gives the function to call for each finished job; a bar when there is a terminal to show it on."""
-    if not sys.stderr.isatty():
-        yield lambda: None
-        return
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-
-    columns = (TextColumn("running"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=output.console(stderr=True)) as bar:
-        line = bar.add_task("jobs", total=total)
-        yield lambda: bar.advance(line)
 
 
 def _show(calls: list[TaskCall[Any]], tally: _Tally) -> None:

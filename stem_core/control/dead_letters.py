@@ -29,14 +29,14 @@ class Selection:
     ids: tuple[str, ...] = ()
     #: Empty: all queues.
     queues: tuple[str, ...] = ()
-    #: Given up at or after this time, seconds since the epoch by the broker's clock.
-    since: float | None = None
+    #: Given up within the last so many seconds, by the broker's clock.
+    within: float | None = None
     #: A pattern for the name of the task, with ``*`` and ``?``.
     task: str | None = None
 
-    def matches(self, letter: DeadLetterView) -> bool:
-        """Whether a letter of the right queue is meant."""
-        if self.since is not None and letter.died_at < self.since:
+    def matches(self, letter: DeadLetterView, now: float) -> bool:
+        """Whether a letter of the right queue is meant; ``now`` is the broker's time."""
+        if self.within is not None and letter.died_at < now - self.within:
             return False
         return self.task is None or fnmatchcase(letter.task, self.task)
 
@@ -111,9 +111,10 @@ class DeadLetters:
                 if dead is not None:
                     yield dead_letter_view(dead)
             return
+        now = await self._inspector.now()
         for queue in await self._queues(selection.queues):
             async for letter in self._of_queue(queue):
-                if selection.matches(letter):
+                if selection.matches(letter, now):
                     yield letter
 
     async def select(self, selection: Selection) -> Selected:

@@ -1,0 +1,286 @@
+"""``stem dlq``: the dead letters, the messages that were given up."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Annotated, Any
+
+import attrs
+import typer
+
+from stem_core.cli import acting, common, messages, options, output
+from stem_core.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from stem_core.bootstrap import Composition
+    from stem_core.control import DeadLetters, DeadLetterView, Selected, Selection
+
+_COLUMNS = {
+    "id": "ID",
+    "queue": "QUEUE",
+    "task": "TASK",
+    "reason": "REASON",
+    "attempt": "ATTEMPT",
+    "died_at": "DIED AT",
+    "detail": "DETAIL",
+}
+_GROUPS = {"queue": "QUEUE", "task": "TASK", "reason": "REASON", "letters": "LETTERS"}
+_LABELS = {
+    "id": "Id",
+    "queue": "Queue",
+    "task": "Task",
+    "problem": "Unreadable",
+    "reason": "Reason",
+    "detail": "Detail",
+    "priority": "Priority",
+    "attempt": "Attempt",
+    "crashes": "Crashes",
+    "run": "Run",
+    "enqueued_at": "Enqueued at",
+    "expires_at": "Expires at",
+    "died_at": "Died at",
+    "headers": "Headers",
+    "parent_id": "Parent",
+    "root_id": "Root",
+    "size": "Size",
+    "payload": "Payload",
+    "traceback": "Traceback",
+}
+
+
+def register(cli: typer.Typer) -> None:
+    """Add the commands."""
+    group = typer.Typer(
+        rich_markup_mode=None, no_args_is_help=True, context_settings={"help_option_names": ["-h", "--help"]}
+    )
+    group.command("list", short_help="List dead letters, oldest first.")(list_)
+    group.command("show", short_help="Show all that is known of one dead letter.")(show)
+    group.command("replay", short_help="Put dead letters back into their queues.")(replay)
+    group.command("purge", short_help="Remove dead letters for good.")(purge)
+    cli.add_typer(
+        group,
+        name="dlq",
+        help="Look at dead letters, the messages that were given up, and put them back into their queues.\n\n"
+        "They are kept for 30 days, at most 100,000 a queue.",
+        short_help="Look at what was given up, and run it again.",
+    )
+
+
+_ID = typer.Argument(metavar="ID", help="The job's id.", show_default=False)
+_IDS = typer.Argument(metavar="[ID]...", help="Ids of jobs; instead of the choice by options.", show_default=False)
+_QUEUE = typer.Option("--queue", "-Q", metavar="NAME", help="Only those of this queue; may be repeated.")
+_SINCE = typer.Option("--since", metavar="TIME", help="Only those given up within this time: 30m, 2h, 1d or seconds.")
+_TASK = typer.Option("--task", metavar="GLOB", help="Only those of these tasks: shop.*, shop.mail.send_*.")
+_ALL = typer.Option("--all", help="All of them.")
+_DRY = typer.Option("--dry-run", help="Only show which, by queue, task and reason.")
+_LIMIT = typer.Option("--limit", "-n", min=1, metavar="N", help="No more than so many.")
+_PAYLOAD = typer.Option("--payload", help="Show the arguments, decoded; they may hold secrets.")
+
+Ids = Annotated[list[str] | None, _IDS]
+Queues = Annotated[list[str] | None, _QUEUE]
+Since = Annotated[str | None, _SINCE]
+Task = Annotated[str | None, _TASK]
+
+
+def list_(
+    queue: Queues = None,
+    since: Since = None,
+    task: Task = None,
+    limit: Annotated[int, _LIMIT] = 100,
+    as_json: options.Json = False,
+    app: options.App = None,
+    broker: options.Broker = None,
+    backend: options.Backend = None,
+    namespace: options.Namespace = None,
+    plugins: options.Plugins = None,
+) -> None:
+    """List dead letters, by queue and oldest first."""
+    selection = _selection(None, queue, since, task)
+    composed = common.opened(app, broker, backend, namespace, plugins)
+    views, more = asyncio.run(_list(composed, selection, limit))
+    rows = [messages.dead_letter_row(view) for view in views]
+    output.show(rows if as_json else [messages.for_people(row) for row in rows], _COLUMNS, as_json=as_json)
+    if more:
+        output.message(f"there are more than these {limit:,}: --limit N shows more of them")
+
+
+async def _list(composed: Composition, selection: Selection, limit: int) -> tuple[list[DeadLetterView], bool]:
+    views: list[DeadLetterView] = []
+    async with _letters(composed) as letters:
+        async for view in letters.find(selection):
+            if len(views) == limit:
+                return views, True
+            views.append(view)
+    return views, False
+
+
+def show(
+    id: Annotated[str, _ID],
+    payload: Annotated[bool, _PAYLOAD] = False,
+    as_json: options.Json = False,
+    app: options.App = None,
+    broker: options.Broker = None,
+    backend: options.Backend = None,
+    namespace: options.Namespace = None,
+    plugins: options.Plugins = None,
+) -> None:
+    """Show all that is known of one dead letter, with the traceback where the result backend has it."""
+    from stem_core.model import check_id
+
+    check_id("task id", id)
+    composed = common.opened(app, broker, backend, namespace, plugins)
+    row = messages.whole_dead_letter(asyncio.run(_get(composed, id)), payload=payload)
+    if not as_json:
+        row = {**messages.for_people(row), "traceback": row["error"] and row["error"]["traceback"]}
+    output.record(row, _LABELS, as_json=as_json)
+
+
+async def _get(composed: Composition, id: str) -> DeadLetterView:
+    async with _letters(composed) as letters:
+        return await letters.get(id)
+
+
+def replay(
+    ids: Ids = None,
+    queue: Queues = None,
+    since: Since = None,
+    task: Task = None,
+    everything: Annotated[bool, _ALL] = False,
+    dry_run: Annotated[bool, _DRY] = False,
+    yes: acting.Yes = False,
+    as_json: options.Json = False,
+    app: options.App = None,
+    broker: options.Broker = None,
+    backend: options.Backend = None,
+    namespace: options.Namespace = None,
+    plugins: options.Plugins = None,
+) -> None:
+    """Put dead letters back into their queues: the same ids and arguments, from attempt 1.
+
+    Choose them by id, by --queue, --since and --task, or take --all. Ctrl-C stops between two steps and says how many
+    were put back; the same command again does the rest.
+    """
+    selection = _selection(ids, queue, since, task, everything=everything)
+    composed = common.opened(app, broker, backend, namespace, plugins)
+    # Ids that were typed one by one are answer enough.
+    action = _Action(verb="put back", doing="putting back", question="Put {} back into their queues?", sure=bool(ids))
+    asyncio.run(action.run(composed, selection, dry_run=dry_run, yes=yes, as_json=as_json))
+
+
+def purge(
+    ids: Ids = None,
+    queue: Queues = None,
+    since: Since = None,
+    task: Task = None,
+    everything: Annotated[bool, _ALL] = False,
+    dry_run: Annotated[bool, _DRY] = False,
+    yes: acting.Yes = False,
+    as_json: options.Json = False,
+    app: options.App = None,
+    broker: options.Broker = None,
+    backend: options.Backend = None,
+    namespace: options.Namespace = None,
+    plugins: options.Plugins = None,
+) -> None:
+    """Remove dead letters for good. Choose them as for `replay`."""
+    selection = _selection(ids, queue, since, task, everything=everything)
+    composed = common.opened(app, broker, backend, namespace, plugins)
+    action = _Action(verb="removed", doing="removing", question="Remove {} for good?", sure=False)
+    asyncio.run(action.run(composed, selection, dry_run=dry_run, yes=yes, as_json=as_json))
+
+
+@attrs.frozen(kw_only=True)
+class _Action:
+    """What is to be done with dead letters."""
+
+    #: As in "5 dead letters were ...".
+    verb: str
+    doing: str
+    #: Asked before, with the number in it.
+    question: str
+    #: Whether nobody need be asked.
+    sure: bool
+
+    async def run(
+        self, composed: Composition, selection: Selection, *, dry_run: bool, yes: bool, as_json: bool
+    ) -> None:
+        """Choose, ask, do, and tell; exits with 130 when it was stopped, with 1 when an id was none."""
+        async with _letters(composed) as letters:
+            selected = await letters.select(selection)
+            self._remark(selected)
+            if dry_run:
+                output.show(_groups(selected), _GROUPS, as_json=as_json)
+                output.message(
+                    f"{acting.count(selected.total, 'dead letter')} would be {self.verb}; nothing was changed"
+                )
+                raise typer.Exit(1 if selected.missing else 0)
+            progress = acting.Progress(what="dead letter", verb=self.verb, total=selected.total)
+            if selected.total:
+                acting.confirm(self.question.format(acting.count(selected.total, "dead letter")), yes=yes or self.sure)
+                steps = letters.replay(selected) if self.verb == "put back" else letters.purge(selected)
+                await acting.carry_out(progress, self.doing, steps)
+            elif not selected.missing:
+                output.message("there are no such dead letters")
+        if as_json:
+            row = {"selected": progress.total, "done": progress.done, "gone": progress.taken - progress.done}
+            output.show([{**row, "left": progress.total - progress.taken}], {}, as_json=True)
+        if not progress.complete:
+            raise typer.Exit(130)
+        if selected.missing:
+            raise typer.Exit(1)
+
+    def _remark(self, selected: Selected) -> None:
+        if selected.missing:
+            output.message(f"no dead letters: {', '.join(selected.missing)}")
+        if selected.expired and self.verb == "put back":
+            output.message(f"{selected.expired:,} of them have expired, and will be cancelled instead of run")
+
+
+def _groups(selected: Selected) -> list[dict[str, Any]]:
+    return [
+        {"queue": queue, "task": task or None, "reason": reason, "letters": count}
+        for (queue, task, reason), count in sorted(selected.groups.items())
+    ]
+
+
+def _selection(
+    ids: list[str] | None,
+    queues: list[str] | None,
+    since: str | None,
+    task: str | None,
+    *,
+    everything: bool | None = None,
+) -> Selection:
+    """What was chosen. With ``everything`` given, something has to be said.
+
+    Raises:
+        ConfigurationError: nothing was chosen, or ids and something else.
+    """
+    from stem_core.control import Selection
+    from stem_core.model import check_id, check_queue
+
+    by_option = bool(queues or since is not None or task is not None)
+    if ids and (by_option or everything):
+        raise ConfigurationError("ids and options both choose dead letters", hint="give ids, or options")
+    if everything and by_option:
+        raise ConfigurationError("--all and other options both choose dead letters", hint="leave one of them out")
+    if everything is False and not (ids or by_option):
+        raise ConfigurationError(
+            "no dead letters were chosen", hint="give ids, --queue, --since or --task, or --all for all of them"
+        )
+    return Selection(
+        ids=tuple(check_id("task id", id) for id in ids or ()),
+        queues=tuple(check_queue(queue) for queue in queues or ()),
+        within=common.span("--since", since),
+        task=task,
+    )
+
+
+@asynccontextmanager
+async def _letters(composed: Composition) -> AsyncIterator[DeadLetters]:
+    from stem_core.control import DeadLetters
+
+    async with composed.app.open(producer=False) as session:
+        yield DeadLetters(session, common.tasks_by_queue(composed))
