@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -85,6 +85,46 @@ async def test_a_failure_touches_no_neighbour(database: Database) -> None:
     assert "UNIQUE constraint failed" in str(done[1])
     assert isinstance(done[2], Transaction)
     assert await names(database) == {"a", "b"}
+
+
+async def test_neighbours_that_do_the_same_make_one_call(database: Database) -> None:
+    calls: list[list[str]] = []
+
+    def put_all(transaction: Transaction, given: Sequence[str]) -> None:
+        calls.append(list(given))
+        for name in given:
+            put(transaction, name)
+
+    gate = Gate(database)
+    await gate.reached()
+    writes = [
+        asyncio.ensure_future(database.write_items(put_all, given, weight=1)) for given in (["a", "b"], ["c"], ["d"])
+    ]
+    between = asyncio.ensure_future(database.write(lambda tx: put(tx, "e")))
+    writes.append(asyncio.ensure_future(database.write_items(put_all, ["f"], weight=1)))
+    await asyncio.sleep(0)
+    await gate.open()
+    await asyncio.gather(*writes, between)
+    assert calls == [["a", "b", "c", "d"], ["f"]], "what stands between them keeps its place"
+    assert await names(database) == set("abcdef")
+
+
+async def test_one_of_the_neighbours_fails_alone(database: Database) -> None:
+    def put_all(transaction: Transaction, given: Sequence[str]) -> None:
+        for name in given:
+            put(transaction, name)
+
+    gate = Gate(database)
+    await gate.reached()
+    writes = [
+        asyncio.ensure_future(database.write_items(put_all, given, weight=1)) for given in (["a"], ["b", "b"], ["c"])
+    ]
+    await asyncio.sleep(0)
+    await gate.open()
+    first, second, third = await asyncio.gather(*writes, return_exceptions=True)
+    assert (first, third) == (None, None)
+    assert "UNIQUE constraint failed" in str(second)
+    assert await names(database) == {"a", "c"}
 
 
 async def test_half_of_a_failed_job_is_undone(database: Database) -> None:

@@ -89,12 +89,18 @@ class SqliteBroker(SqliteFacets, SettlesWithResults, Broker):
                 raise StoreRefused(
                     f"message {message.id} has a delay of {message.delay} seconds", hint="give a finite number"
                 )
-        await asyncio.gather(*(self._publish(portion) for portion in _portions(messages)))
+        portions = list(_portions(messages))
+        if len(portions) == 1:
+            # Nearly always; a gather would be a quarter of what publishing one message costs.
+            await self._publish(portions[0])
+        else:
+            await asyncio.gather(*map(self._publish, portions))
 
     async def _publish(self, messages: Sequence[Message]) -> None:
-        await self._database.write(
-            lambda tx: publish(tx, self._namespace, self._now(), messages), weight=2 * len(messages)
-        )
+        await self._database.write_items(self._store, messages, weight=2 * len(messages))
+
+    def _store(self, transaction: Transaction, messages: Sequence[Message]) -> None:
+        publish(transaction, self._namespace, self._now(), messages)
 
     async def receive(
         self, subscription: Subscription, limit: int, lease: float, *, suspects: int = 1

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from stem_core.errors import StoreUnavailable
 from stem_sqlite.doorbell import Bells
-from stem_sqlite.engine import Engine, EngineOptions, Job, Reply
+from stem_sqlite.engine import Engine, EngineOptions, Reply
+from stem_sqlite.jobs import Job
 from stem_sqlite.transaction import Transaction
 
 T = TypeVar("T")
+Item = TypeVar("Item")
 
 #: A process that dies between its commit and the bells leaves others in the dark for no longer than this, in seconds.
 LONGEST_WAIT = 1.0
@@ -95,19 +97,26 @@ class Database:
         """
         return await self._submitted(run, writes=True, weight=weight, worth=worth, idle=idle)
 
+    async def write_items(
+        self, run: Callable[[Transaction, Sequence[Item]], T], items: Sequence[Item], *, weight: int
+    ) -> T:
+        """As :meth:`write`; calls that wait at the same time with an equal ``run`` make one call."""
+        return await self._submitted(run, writes=True, weight=weight, items=items)
+
     def _submitted(
         self,
-        run: Callable[[Transaction], T],
+        run: Callable[..., T],
         *,
         writes: bool,
         weight: int = 1,
         worth: Callable[[Transaction], bool] | None = None,
         idle: T | None = None,
+        items: Sequence[Any] | None = None,
     ) -> asyncio.Future[T]:
         if self._closed:
             raise StoreUnavailable("the database is closed", hint="use it inside the block that opened it")
         future: asyncio.Future[T] = self._loop.create_future()
-        self._engine.submit(Job(future, run, writes=writes, weight=weight, worth=worth, idle=idle))
+        self._engine.submit(Job(future, run, writes=writes, weight=weight, worth=worth, idle=idle, items=items))
         return future
 
     @contextmanager

@@ -25,6 +25,7 @@ from stem_sqlite import schema
 from stem_sqlite.doorbell import KINDS, Bells
 from stem_sqlite.failures import is_busy, translate
 from stem_sqlite.housekeeping import Housekeeper
+from stem_sqlite.jobs import Job, run_all
 from stem_sqlite.transaction import Transaction
 
 #: A batch ends when it has about this many rows to write, so that other processes get their turn.
@@ -57,31 +58,6 @@ class EngineOptions:
     busy_timeout: float
     #: Seconds; only used without named pipes.
     poll_interval: float
-
-
-class Job:
-    """One thing to be done in the database; ``run`` may be called again after a rollback."""
-
-    __slots__ = ("future", "idle", "run", "weight", "worth", "writes")
-
-    def __init__(
-        self,
-        future: asyncio.Future[Any],
-        run: Callable[[Transaction], Any],
-        *,
-        writes: bool,
-        weight: int = 1,
-        worth: Callable[[Transaction], bool] | None = None,
-        idle: Any = None,
-    ) -> None:
-        self.future = future
-        self.run = run
-        self.writes = writes
-        #: About how many rows it writes.
-        self.weight = weight
-        #: Asked first, without the write lock; when it says no, the job is answered with ``idle``.
-        self.worth = worth
-        self.idle = idle
 
 
 class Engine:
@@ -275,7 +251,7 @@ class Engine:
         transaction = Transaction(connection)
         try:
             self._patiently(lambda: connection.execute("BEGIN IMMEDIATE"))
-            values = [job.run(transaction) for job in jobs]
+            values = run_all(transaction, jobs)
             connection.execute("COMMIT")
         except Exception as error:
             _roll_back(connection)
