@@ -295,6 +295,12 @@ async def extend(broker: Broker, delivery: Delivery, lease: float = LEASE) -> st
     return kinds(await broker.extend([delivery.receipt], lease))[0]
 
 
+async def counts(broker: Broker, queue: str = "default") -> tuple[int, int, int, int]:
+    """Ready, delayed, leased, dead: the depth without its age, which goes on where the clock cannot be stopped."""
+    depth = (await broker.depth([queue]))[queue]
+    return (depth.ready, depth.delayed, depth.leased, depth.dead)
+
+
 def kinds(verdicts: Sequence[Verdict]) -> list[str]:
     """``done``, ``lost`` or ``refused`` of each."""
     return [verdict.kind for verdict in verdicts]
