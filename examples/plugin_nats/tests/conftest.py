@@ -10,8 +10,8 @@ import re
 import shutil
 import subprocess
 import sysconfig
-import time
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -26,35 +26,42 @@ _CONFIG = """
 listen: "127.0.0.1:{port}"
 ports_file_dir: "{folder}"
 max_payload: 8388608
-jetstream {{ store_dir: "{folder}/js" }}
+{more}
 """
+_JETSTREAM = 'jetstream { store_dir: "FOLDER/js" }'
 
 
 class Server:
     """One nats-server. Its files stay when it is killed, so it can come back."""
 
-    def __init__(self, program: str, folder: Path) -> None:
+    def __init__(self, program: str, folder: Path, more: str = _JETSTREAM) -> None:
         self._program = program
         self._folder = folder
+        self._more = more.replace("FOLDER", str(folder))
         self._process: subprocess.Popen[bytes] | None = None
         self._port = -1
+        self._nap = threading.Event()
         self.url = ""
 
     def start(self) -> None:
         config = self._folder / "nats.conf"
-        config.write_text(_CONFIG.format(port=self._port, folder=self._folder))
+        config.write_text(_CONFIG.format(port=self._port, folder=self._folder, more=self._more))
         log = self._folder / "nats.log"
         with log.open("ab") as output:
             self._process = subprocess.Popen([self._program, "-c", config], stdout=output, stderr=output)
         ports = self._folder / f"nats-server_{self._process.pid}.ports"
-        deadline = time.monotonic() + 15
-        while not self.url:
-            if self._process.poll() is not None or time.monotonic() > deadline:
-                raise RuntimeError(f"nats-server did not start:\n{log.read_text()[-2000:]}")
+        for _ in range(1500):
             try:
                 self.url = json.loads(ports.read_text())["nats"][0]
+                break
             except (OSError, ValueError):
-                time.sleep(0.01)
+                if self._process.poll() is not None:
+                    break
+                self._nap.wait(0.01)
+        else:
+            self.kill()
+        if self._process is None or self._process.poll() is not None:
+            raise RuntimeError(f"nats-server did not start:\n{log.read_text()[-2000:]}")
         self._port = int(self.url.rpartition(":")[2])
 
     def kill(self) -> None:
@@ -97,11 +104,26 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 @pytest.fixture
 def own_server(tmp_path: Path) -> Iterator[Server]:
     """A server for a test that kills it."""
-    running = Server(_find(), tmp_path)
+    with_own = Server(_find(), tmp_path)
     try:
-        running.start()
-        yield running
+        with_own.start()
+        yield with_own
     finally:
+        with_own.kill()
+
+
+@pytest.fixture
+def start_server(tmp_path: Path) -> Iterator[Callable[[str], Server]]:
+    """Starts a server with these lines in its configuration, and without JetStream unless they ask for it."""
+    started: list[Server] = []
+
+    def start(more: str) -> Server:
+        started.append(Server(_find(), tmp_path, more))
+        started[-1].start()
+        return started[-1]
+
+    yield start
+    for running in started:
         running.kill()
 
 
@@ -109,3 +131,15 @@ def own_server(tmp_path: Path) -> Iterator[Server]:
 def namespace() -> str:
     """A namespace that no other test has."""
     return f"case.{next(_NAMES)}"
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """What turns the clock is left out where the server's own is used; the sister class has it."""
+    doomed = [
+        item
+        for item in items
+        if not getattr(getattr(item, "cls", None), "turns_clock", True) and "clock" in getattr(item, "fixturenames", ())
+    ]
+    if doomed:
+        config.hook.pytest_deselected(items=doomed)
+        items[:] = [item for item in items if item not in set(doomed)]

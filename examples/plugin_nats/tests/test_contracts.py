@@ -1,4 +1,4 @@
-"""NATS against the contracts of all that the plugin claims."""
+"""NATS against the shipped contract, for all that the plugin claims."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ pytest.importorskip("nats", reason="the client library nats-py is not installed"
 from stem_core.contracts import Inspectable, KeepsDeadLetters
 from stem_core.testing.contracts import BrokerContract, StateStoreContract
 
+CLAIMS = (KeepsDeadLetters, Inspectable)
+
 
 class NatsStores:
-    """Every test has a namespace of its own on the one server. The cases turn the store's clock, so it is theirs and
-    not the server's; see :class:`stem_nats.servertime.ServerTime`."""
+    """The stores behind the URL of the server of these tests."""
 
-    plugins = ("stem_nats.plugin",)
-    claims = (Inspectable, KeepsDeadLetters)
+    plugins = ("nats",)
 
     @pytest.fixture
     def store_url(self, server) -> str:
@@ -24,8 +24,21 @@ class NatsStores:
 
 
 class TestNatsBroker(NatsStores, BrokerContract):
-    pass
+    """With a clock that the cases turn: the records are the same, only the time in them is not the server's."""
+
+    claims = CLAIMS
+
+
+class TestNatsBrokerOnServerTime(NatsStores, BrokerContract):
+    """With the clock that it has in service; what needs a clock that is turned is skipped."""
+
+    claims = CLAIMS
+    turns_clock = False
 
 
 class TestNatsState(NatsStores, StateStoreContract):
     pass
+
+
+class TestNatsStateOnServerTime(NatsStores, StateStoreContract):
+    turns_clock = False

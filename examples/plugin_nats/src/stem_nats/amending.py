@@ -37,6 +37,8 @@ async def amend(
     """Apply each amendment as one atomic step: its answer, or why it could not be stored.
 
     Args:
+        stream: Where the records are.
+        amendments: Several of one id are applied one after another.
         known: Records that need not be read, by the position of their amendment. Only a change is believed on
             their word; a decision to change nothing is taken on what the server has.
         stored: Told of every change that was stored, and of its number in the stream.

@@ -6,9 +6,12 @@ import asyncio
 import math
 import os
 from collections.abc import Sequence
+from functools import partial
+
+import msgspec
 
 from stem_core.contracts import Broker
-from stem_core.errors import StoreError, StoreRefused
+from stem_core.errors import StoreError, StoreRefused, StoreUnavailable
 from stem_core.model import (
     DONE,
     LOST,
@@ -29,7 +32,7 @@ from stem_nats.amending import Amendment, amend
 from stem_nats.facets import NatsFacets
 from stem_nats.link import Conflict, raise_first
 from stem_nats.records import DEAD, DEAD_LIMIT, DELAYED, FINISHED, LEASED, PURGED, READY, Meta
-from stem_nats.store import Change, Record
+from stem_nats.store import Change, Record, Stream
 from stem_nats.view import Entry, View, state_of
 
 #: The longest nap of a waiter, in seconds: a consumer that died in silence is noticed then.
@@ -43,9 +46,15 @@ class NatsBroker(NatsFacets, Broker):
     that decides who was first; see :mod:`stem_nats.records`.
     """
 
-    _nonces = 0
-    #: The tick of the view at which this session claimed last.
-    _seen = 0
+    def __init__(self, stream: Stream, dedupe_window: float) -> None:
+        super().__init__(stream, dedupe_window)
+        #: What tells the tokens of this session from those of all others, and from each other.
+        self._session = os.urandom(6).hex()
+        self._nonces = 0
+        #: The tick of the view at which this session claimed last.
+        self._seen = 0
+        #: Claims whose answer was lost, by id: they may have been stored.
+        self._unsure: dict[str, Change] = {}
 
     async def publish(self, messages: Sequence[Message]) -> None:
         """All in one go; ids that are known take a second. Refuses a delay that is no finite number."""
@@ -62,8 +71,9 @@ class NatsBroker(NatsFacets, Broker):
         results = await self._stream.write(changes)
         known = [change for change, result in zip(changes, results, strict=True) if isinstance(result, Conflict)]
         raise_first(results)
-        amendments = [Amendment(change.id, lambda old, new=change: self._revive(new, old)) for change in known]
-        raise_first(await amend(self._stream, amendments))
+        amendments = [Amendment(change.id, partial(self._revive, change)) for change in known]
+        answers = await amend(self._stream, amendments)
+        raise_first(answers)
 
     def _revive(self, new: Change, old: Record | None) -> tuple[Change | None, int]:
         if old is None:
@@ -71,9 +81,7 @@ class NatsBroker(NatsFacets, Broker):
         if not old.meta.over(self._stream.time.passed()):
             return None, 0
         # The run never goes down, so that the results of the former life are replaced.
-        meta = Meta(
-            state=new.meta.state, queue=new.meta.queue, priority=new.meta.priority, at=new.meta.at, run=old.meta.run
-        )
+        meta = msgspec.structs.replace(new.meta, run=old.meta.run, settled=old.meta.settled)
         return Change(new.id, old.sequence, meta, new.body), 0
 
     async def receive(
@@ -85,15 +93,18 @@ class NatsBroker(NatsFacets, Broker):
             try:
                 view = await self._follower.current()
                 self._seen = view.ticks
-                taken = self._take(view, subscription, limit - len(deliveries), suspects)
-                granted = await self._grant(view, taken, lease)
+                room = limit - len(deliveries)
+                again = self._found_again(view, subscription, room, suspects)
+                held = sum(entry.meta.crashes > 0 for entry in again)
+                taken = self._take(view, subscription, room - len(again), suspects - held)
+                granted = await self._grant(view, again, taken, lease)
             except StoreError:
                 if deliveries:
                     break
                 raise
             deliveries += granted
             suspects -= sum(delivery.crashes > 0 for delivery in granted)
-            if len(granted) == len(taken):
+            if len(granted) == len(again) + len(taken):
                 break
         return deliveries
 
@@ -106,48 +117,74 @@ class NatsBroker(NatsFacets, Broker):
             taken += entries
         return taken
 
-    async def _grant(self, view: View, taken: list[Entry], lease: float) -> list[Delivery]:
-        """Claim what was taken; what could not be claimed is put back, or was changed by another."""
+    def _found_again(self, view: View, subscription: Subscription, limit: int, suspects: int) -> list[Entry]:
+        """What this session holds without having been told: else it would lie until its lease ends, and count as a
+        crash."""
+        unsure, self._unsure = self._unsure, {}
+        found: list[Entry] = []
+        for id, change in unsure.items():
+            entry = view.entries.get(id)
+            if entry is None or entry.meta.token != change.meta.token:
+                continue
+            fits = len(found) < limit and entry.meta.queue in subscription.queues
+            if fits and (not entry.meta.crashes or suspects > 0):
+                suspects -= entry.meta.crashes > 0
+                found.append(entry)
+            else:
+                self._unsure[id] = change
+        return found
+
+    async def _grant(self, view: View, again: list[Entry], taken: list[Entry], lease: float) -> list[Delivery]:
+        """Claim what was taken; what could not be claimed is put back, or was changed by another. What was found
+        again is claimed already, and gets its whole lease."""
         deliveries: list[Delivery] = []
-        open_entries = dict.fromkeys(taken)
+        returned = dict.fromkeys(taken)
+        now = self._stream.time.now()
         try:
-            found = await self._stream.read(entry.id for entry in taken if entry.body is None)
-            now = self._stream.time.now()
-            end = now + self._stream.time.error + lease
-            changes: dict[Entry, Change] = {}
-            for entry in taken:
-                body = entry.body
-                if body is None:
-                    record = found.get(entry.id)
-                    if record is None:
-                        view.forget(entry)
-                        continue
-                    if record.sequence != entry.sequence:
-                        self._follower.learn(record.id, record.sequence, record.meta)
-                        continue
-                    body = record.body
-                meta = records.granted(entry.meta, now=now, end=end, nonce=self._nonce())
-                changes[entry] = Change(entry.id, entry.sequence, meta, body)
+            changes = await self._claims(view, again, taken, lease, now)
             results = await self._stream.write(list(changes.values()))
             for (entry, change), result in zip(changes.items(), results, strict=True):
                 if isinstance(result, int):
-                    del open_entries[entry]
+                    returned.pop(entry, None)
                     self._learn(change, result)
                     deliveries.append(records.delivery(records.decode_body(change.id, change.body), change.meta, now))
+                elif isinstance(result, StoreUnavailable):
+                    self._unsure[change.id] = change
             if not deliveries:
                 raise_first(results)
         finally:
-            for entry in open_entries:
+            for entry in returned:
                 view.put_back(entry)
         return deliveries
+
+    async def _claims(
+        self, view: View, again: list[Entry], taken: list[Entry], lease: float, now: float
+    ) -> dict[Entry, Change]:
+        """What to write for each claim; entries that the server has no longer, or not like that, are left out."""
+        found = await self._stream.read(entry.id for entry in (*again, *taken) if entry.body is None)
+        end = now + self._stream.time.error + lease
+        changes: dict[Entry, Change] = {}
+        for entry in (*again, *taken):
+            body = entry.body
+            if body is None:
+                record = found.get(entry.id)
+                if record is None:
+                    view.forget(entry)
+                    continue
+                if record.sequence != entry.sequence:
+                    self._follower.learn(record.id, record.sequence, record.meta)
+                    continue
+                body = record.body
+            if entry in again:
+                meta = records.extended(entry.meta, end)
+            else:
+                meta = records.granted(entry.meta, now=now, end=end, nonce=self._nonce())
+            changes[entry] = Change(entry.id, entry.sequence, meta, body)
+        return changes
 
     def _nonce(self) -> str:
         self._nonces += 1
         return f"{self._session}{self._nonces:x}"
-
-    def _learn(self, change: Change, sequence: int) -> None:
-        if self._follower.started:
-            self._follower.learn(change.id, sequence, change.meta, change.body or None)
 
     async def wait_for_work(self, subscription: Subscription, timeout: float) -> None:
         """Every session hears of every record, so no wake has to be passed on."""
@@ -168,10 +205,7 @@ class NatsBroker(NatsFacets, Broker):
         """One round trip where this session holds the message and nobody extended it, else two."""
         refused = {position: error for position, one in enumerate(settlements) if (error := _unfit(one.action))}
         good = [one for position, one in enumerate(settlements) if position not in refused]
-        amendments = [
-            Amendment(one.receipt.id, lambda record, one=one: self._settle(one.receipt, one.action, record))
-            for one in good
-        ]
+        amendments = [Amendment(one.receipt.id, partial(self._settle, one.receipt, one.action)) for one in good]
         verdicts = await self._amend_held(amendments, [one.receipt for one in good])
         for position, error in refused.items():
             verdicts.insert(position, Verdict(kind="refused", error=error))
@@ -181,7 +215,8 @@ class NatsBroker(NatsFacets, Broker):
     def _settle(self, receipt: Receipt, action: Action, record: Record | None) -> tuple[Change | None, Verdict]:
         time = self._stream.time
         if record is None or record.meta.state != LEASED or record.meta.token != receipt.token:
-            return None, records.verdict_on_old(record and record.meta, receipt.token, time.passed())
+            meta = record.meta if record is not None else None
+            return None, records.verdict_on_old(meta, receipt.token, time.passed())
         meta = records.settled(record.meta, action, now=time.now(), error=time.error, window=self._window)
         return Change(record.id, record.sequence, meta, b"" if meta.state == FINISHED else record.body), DONE
 
@@ -223,9 +258,7 @@ class NatsBroker(NatsFacets, Broker):
             end = self._stream.time.now() + self._stream.time.error + lease
             return Change(record.id, record.sequence, records.extended(record.meta, end), record.body), DONE
 
-        amendments = [
-            Amendment(receipt.id, lambda record, receipt=receipt: longer(receipt, record)) for receipt in receipts
-        ]
+        amendments = [Amendment(receipt.id, partial(longer, receipt)) for receipt in receipts]
         return await self._amend_held(amendments, receipts)
 
     async def depth(self, queues: Sequence[str]) -> dict[str, QueueDepth]:
@@ -233,7 +266,11 @@ class NatsBroker(NatsFacets, Broker):
         if not queues:
             return {}
         view, now = await self._follower.current(), self._stream.time.passed()
-        return {queue: _depth(view, queue, now) for queue in queues}
+        counted = {queue: _Count() for queue in queues}
+        for entry in view.entries.values():
+            if (count := counted.get(entry.meta.queue)) is not None and not entry.meta.over(now):
+                count.add(entry, now)
+        return {queue: count.depth(now) for queue, count in counted.items()}
 
     async def purge(self, queue: str) -> int:
         """One atomic step each."""
@@ -247,31 +284,30 @@ class NatsBroker(NatsFacets, Broker):
         return sorted(view.names(self._stream.time.passed()))
 
 
-def _depth(view: View, queue: str, now: float) -> QueueDepth:
-    counts = {READY: 0, DELAYED: 0, LEASED: 0, DEAD: 0}
-    oldest = math.inf
-    for entry in view.of(queue):
-        if entry.meta.over(now):
-            continue
+class _Count:
+    """The messages of one queue, by state."""
+
+    def __init__(self) -> None:
+        self._states = {READY: 0, DELAYED: 0, LEASED: 0, DEAD: 0}
+        self._oldest = math.inf
+
+    def add(self, entry: Entry, now: float) -> None:
         state = state_of(entry.meta, now)
-        counts[state] += 1
+        self._states[state] += 1
         if state == READY:
-            oldest = min(oldest, entry.meta.at)
-    return QueueDepth(
-        ready=counts[READY],
-        delayed=counts[DELAYED],
-        leased=counts[LEASED],
-        dead=counts[DEAD],
-        oldest_ready_age=max(0.0, now - oldest) if oldest < math.inf else None,
-    )
+            self._oldest = min(self._oldest, entry.meta.at)
+
+    def depth(self, now: float) -> QueueDepth:
+        return QueueDepth(
+            ready=self._states[READY],
+            delayed=self._states[DELAYED],
+            leased=self._states[LEASED],
+            dead=self._states[DEAD],
+            oldest_ready_age=max(0.0, now - self._oldest) if self._oldest < math.inf else None,
+        )
 
 
 def _unfit(action: Action) -> str:
     if isinstance(action, Retry | Release) and not action.delay < math.inf:
         return f"a delay of {action.delay} seconds"
     return ""
-
-
-def new_session() -> str:
-    """What tells the tokens of one session from those of all others."""
-    return os.urandom(6).hex()

@@ -20,9 +20,8 @@ from stem_nats.view import Entry, state_of
 class NatsFacets(KeepsDeadLetters, Inspectable):
     """The facets of the broker that are for people and tools."""
 
-    def __init__(self, stream: Stream, session: str, dedupe_window: float) -> None:
+    def __init__(self, stream: Stream, dedupe_window: float) -> None:
         self._stream = stream
-        self._session = session
         self._window = dedupe_window
         self._follower = Follower(stream)
 

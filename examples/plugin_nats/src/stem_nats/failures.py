@@ -24,6 +24,10 @@ class ApiError(msgspec.Struct, frozen=True):
     description: str = ""
 
 
+class NotThere(StoreUnavailable):
+    """Nobody answers a call of JetStream: it is off, or the stream is gone."""
+
+
 def refusal(error: ApiError, what: str) -> StoreError:
     """The error of the contracts for one in an answer."""
     said = f"NATS refuses {what}: {error.description} ({error.err_code})"
@@ -34,9 +38,9 @@ def refusal(error: ApiError, what: str) -> StoreError:
     return StoreRefused(said, hint="see the permissions of the user and the settings of the stream")
 
 
-def no_jetstream(what: str) -> StoreError:
+def no_jetstream(what: str) -> NotThere:
     """Nobody answers a call of JetStream."""
-    return StoreUnavailable(
+    return NotThere(
         f"NATS cannot do {what}: JetStream does not answer",
         hint="start nats-server with --jetstream, and see that the account may use it",
     )
@@ -46,12 +50,10 @@ def translate(error: BaseException, what: str) -> StoreError:
     """The error of the contracts for one that the client library raised."""
     if isinstance(error, StoreError):
         return error
-    if isinstance(error, nats.errors.AuthorizationError):
+    if isinstance(error, nats.errors.AuthorizationError) or "authorization violation" in str(error).lower():
         return StoreRefused(f"NATS refuses {what}: wrong user or password", hint="see the URL and nats.credentials")
     if isinstance(error, nats.errors.MaxPayloadError):
         return StoreRefused(f"NATS refuses {what}: larger than the server's max_payload", hint="pass a reference")
-    if isinstance(error, nats.errors.NoRespondersError):
-        return no_jetstream(what)
     said = str(error) or type(error).__name__
     return StoreUnavailable(f"NATS cannot be reached for {what}: {said}")
 

@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import Sequence
 
+import msgspec
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription as NatsSubscription
 
@@ -45,6 +46,10 @@ class Follower:
         #: Numbers in the stream and of the consumer, of what was delivered last.
         self._reached = 0
         self._delivered = 0
+        #: When the consumer gave its last sign of life, by the event loop.
+        self._heard = 0.0
+        #: Which stream the view is of.
+        self._created = ""
         self._moved: set[asyncio.Future[None]] = set()
         self._waiters: set[_Waiter] = set()
 
@@ -76,7 +81,10 @@ class Follower:
         Raises:
             StoreUnavailable: the server does not answer.
         """
-        newest = await self._stream.link.newest(self._stream.name, self._stream.everything)
+        newest = await self._stream.newest()
+        silent = asyncio.get_running_loop().time() - self._heard > 3 * _HEARTBEAT
+        if self.started and (silent or self._stream.created != self._created):
+            await self._unsubscribe()
         for _ in range(3):
             if not self.started:
                 await self._start()
@@ -106,8 +114,11 @@ class Follower:
             if self.started:
                 return
             stream = self._stream
-            if await stream.ensure() < self._reached:
-                logger.warning("the stream %s starts over: what it held is gone", stream.name)
+            await stream.ensure()
+            if stream.created != self._created:
+                if self._created:
+                    logger.warning("the stream %s was deleted, and what it held", stream.name)
+                self._created = stream.created
                 self._reached = 0
                 self.view.clear()
             inbox = stream.link.client.new_inbox()
@@ -137,9 +148,11 @@ class Follower:
                 await subscription.unsubscribe()
                 raise
             self._subscription = subscription
+            self._heard = asyncio.get_running_loop().time()
 
     async def _on_message(self, message: Msg) -> None:
         headers = message.headers or {}
+        self._heard = asyncio.get_running_loop().time()
         if "Status" in headers:
             await self._on_sign_of_life(message, headers)
             return
@@ -151,7 +164,12 @@ class Follower:
             await self._unsubscribe()
             return
         self._delivered = delivered
-        self.learn(self._stream.id(message.subject), sequence, decode_meta(headers[META]))
+        try:
+            meta = decode_meta(headers[META])
+        except (KeyError, msgspec.DecodeError):
+            logger.warning("passing over %s, which Stem did not write", message.subject)
+        else:
+            self.learn(self._stream.id(message.subject), sequence, meta)
         self._move(sequence)
 
     async def _on_sign_of_life(self, message: Msg, headers: dict[str, str]) -> None:

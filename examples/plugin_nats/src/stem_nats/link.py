@@ -9,6 +9,7 @@ from typing import Any
 
 import attrs
 import msgspec
+import nats.errors
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 
@@ -96,6 +97,9 @@ class Link:
         try:
             if not self.client.is_connected:
                 raise StoreUnavailable(f"NATS cannot be reached for {what}: not connected")
+            if len(body) + _size(headers) > self.client.max_payload:
+                # The server would not refuse it: it would close the connection, and so every time it is tried again.
+                raise nats.errors.MaxPayloadError
             await self.client.publish(subject, body, reply=reply, headers=headers)
         except Exception as error:
             # Whatever the client library raises, here it means that nothing was sent.
@@ -231,9 +235,7 @@ class Link:
         reply = self._expect(on_answer)
         try:
             async with asyncio.timeout(self.timeout):
-                await self._send(
-                    f"$JS.API.DIRECT.GET.{stream}", msgspec.json.encode(request), reply, None, "a read"
-                )
+                await self._send(f"$JS.API.DIRECT.GET.{stream}", msgspec.json.encode(request), reply, None, "a read")
                 left = await end
         except TimeoutError:
             raise silence(self.timeout, "a read") from None
@@ -242,6 +244,10 @@ class Link:
         if isinstance(left, StoreError):
             raise left
         return records, left
+
+
+def _size(headers: dict[str, str] | None) -> int:
+    return sum(len(name) + len(value.encode()) + 4 for name, value in headers.items()) + 16 if headers else 0
 
 
 def _stored(message: Msg, headers: dict[str, str]) -> Stored:
@@ -264,7 +270,7 @@ def _outcome(message: Msg | StoreError, what: str) -> int | Conflict | StoreErro
     return CONFLICTED if ack.error.err_code == CONFLICT else refusal(ack.error, what)
 
 
-def raise_first(results: Iterable[int | Conflict | StoreError]) -> None:
+def raise_first(results: Iterable[object]) -> None:
     """Raise the first error among the results: one that may go away before one that will not."""
     errors = [result for result in results if isinstance(result, StoreError)]
     for error in errors:

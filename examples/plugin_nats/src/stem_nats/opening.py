@@ -7,6 +7,7 @@ import logging
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -15,7 +16,7 @@ from nats.aio.client import Client
 from stem_core.contracts import Broker, StateStore, StoreContext
 from stem_core.errors import StoreError, StoreRefused, StoreUnavailable
 from stem_core.model import StoreUrl
-from stem_nats.broker import NatsBroker, new_session
+from stem_nats.broker import NatsBroker
 from stem_nats.failures import translate
 from stem_nats.link import Link
 from stem_nats.servertime import ServerTime
@@ -42,7 +43,7 @@ async def open_broker(context: StoreContext) -> AsyncIterator[Broker]:
         StoreUnavailable: it cannot be reached, or has no JetStream.
     """
     async with _stream(context, "JOBS", 1) as stream:
-        broker = NatsBroker(stream, new_session(), context.dedupe_window)
+        broker = NatsBroker(stream, context.dedupe_window)
         try:
             yield broker
         finally:
@@ -83,6 +84,7 @@ async def _keep_time(stream: Stream) -> None:
 
 @asynccontextmanager
 async def _link(url: StoreUrl, settings: NatsSettings) -> AsyncIterator[Link]:
+    options = _options(url, settings)
     client = Client()
     link: Link | None = None
     problem: list[Exception] = []
@@ -98,9 +100,7 @@ async def _link(url: StoreUrl, settings: NatsSettings) -> AsyncIterator[Link]:
     try:
         try:
             async with asyncio.timeout(settings.connect_timeout):
-                await client.connect(
-                    **_options(url, settings), error_cb=on_error, disconnected_cb=on_loss, closed_cb=on_loss
-                )
+                await client.connect(**options, error_cb=on_error, disconnected_cb=on_loss, closed_cb=on_loss)
         except TimeoutError:
             cause = problem[0] if problem else StoreUnavailable(f"no answer within {settings.connect_timeout:g} s")
             raise translate(cause, str(url)) from None
@@ -122,6 +122,9 @@ async def _link(url: StoreUrl, settings: NatsSettings) -> AsyncIterator[Link]:
 
 
 def _options(url: StoreUrl, settings: NatsSettings) -> dict[str, Any]:
+    for key, path in (("credentials", settings.credentials), ("ca_file", settings.ca_file)):
+        if path is not None and not Path(path).is_file():
+            raise StoreRefused(f"nats.{key}: there is no file {path}", hint="give the path of one")
     return {
         "servers": servers(url),
         "name": "stem",

@@ -38,6 +38,8 @@ PURGED = "purged"
 #: How long a dead letter is kept, in seconds, and how many a queue keeps.
 DEAD_TTL = 30 * 86_400.0
 DEAD_LIMIT = 100_000
+#: How much of the detail of a dead letter is kept, in characters.
+_DETAIL = 2_000
 
 
 class Meta(
@@ -176,8 +178,8 @@ def settled(meta: Meta, action: Action, *, now: float, error: float, window: flo
     if isinstance(action, Ack):
         return finished(meta, now=now, window=window)
     if isinstance(action, DeadLetter):
-        # Surrogates, which a task may raise as text, have no bytes.
-        detail = action.detail.encode(errors="replace").decode()
+        # It travels in a header. Surrogates, which a task may raise as text, have no bytes.
+        detail = action.detail[:_DETAIL].encode(errors="replace").decode()
         return msgspec.structs.replace(meta, state=DEAD, at=now, token="", reason=action.reason, detail=detail)
     if isinstance(action, Retry):
         meta = msgspec.structs.replace(meta, attempt=meta.attempt + 1, first=None)

@@ -32,7 +32,7 @@ class NatsState(StateStore):
         return Record(key=key, value=stored.body, version=stored.sequence)
 
     async def _read(self, subject: str) -> Stored | None:
-        return (await self._stream.link.last(self._stream.name, [subject])).get(subject)
+        return (await self._stream.last([subject])).get(subject)
 
     async def put(
         self, collection: str, key: str, value: bytes, *, ttl: float | None = None, if_version: int | None = None
@@ -70,7 +70,7 @@ class NatsState(StateStore):
     async def _write(self, subject: str, value: bytes, headers: dict[str, str], expected: int | None) -> int | Conflict:
         if expected is not None:
             headers = {**headers, EXPECTED: str(expected)}
-        (result,) = await self._stream.link.write([Write(subject=subject, body=value, headers=headers)])
+        (result,) = await self._stream.store([Write(subject=subject, body=value, headers=headers)])
         if isinstance(result, StoreError):
             raise result
         return result
@@ -82,7 +82,7 @@ class NatsState(StateStore):
     async def list(self, collection: str, *, since_version: int = 0) -> list[Record]:
         """One round trip for each 1,000 records."""
         pattern = f"{self._stream.prefix}{token(collection)}.*"
-        found: Sequence[Stored] = await self._stream.link.following(self._stream.name, pattern, since_version)
+        found: Sequence[Stored] = await self._stream.following(pattern, since_version)
         return [record for stored in found if (record := self._alive(stored)) is not None]
 
     async def delete(self, collection: str, key: str) -> bool:

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from typing import Any, TypeVar
 
 import attrs
+import msgspec
 
 from stem_core.errors import StoreError, StoreRefused
-from stem_nats.failures import NAME_IN_USE, STREAM_NOT_FOUND, ApiError, refusal
-from stem_nats.link import EXPECTED, TTL, Conflict, Link, Write
+from stem_nats.failures import NAME_IN_USE, STREAM_NOT_FOUND, ApiError, NotThere, refusal
+from stem_nats.link import EXPECTED, TTL, Conflict, Link, Stored, Write
 from stem_nats.records import Meta, decode_meta, encode_meta
 from stem_nats.servertime import ServerTime
+
+T = TypeVar("T")
 
 #: The header with the :class:`~stem_nats.records.Meta` of a record.
 META = "Stem"
@@ -70,9 +73,11 @@ class Stream:
         self.name = f"STEM_{place}_{kind}"
         self.prefix = f"stem.{token(namespace)}.{kind.lower()}."
         self.everything = self.prefix + ".".join("*" * depth)
+        #: When it was made, as the server says; another time means another stream.
+        self.created = ""
 
-    async def ensure(self) -> int:
-        """Make the stream when there is none; returns the number of its last record, and reads the server's clock.
+    async def ensure(self) -> None:
+        """Make the stream when there is none, and read the server's clock.
 
         Raises:
             StoreRefused: there is a stream of this name that will not do.
@@ -96,7 +101,7 @@ class Stream:
                     hint="use another namespace, or set it right: nats stream edit",
                 )
         self.time.sample(sent, answer["ts"])
-        return int(answer["state"]["last_seq"])
+        self.created = answer["created"]
 
     async def synchronise(self) -> None:
         """Read the server's clock once more."""
@@ -104,6 +109,36 @@ class Stream:
         answer = await self.link.api(f"STREAM.INFO.{self.name}")
         if "error" not in answer:
             self.time.sample(sent, answer["ts"])
+
+    async def _there(self, ask: Callable[[], Awaitable[T]]) -> T:
+        """What is asked for; a stream that was deleted is made anew first."""
+        try:
+            return await ask()
+        except NotThere:
+            await self.ensure()
+            return await ask()
+
+    async def newest(self) -> int:
+        """The number of the newest record; 0: there is none."""
+        return await self._there(lambda: self.link.newest(self.name, self.everything))
+
+    async def last(self, subjects: Sequence[str]) -> dict[str, Stored]:
+        """The newest record of each subject; those without one are left out."""
+        return await self._there(lambda: self.link.last(self.name, subjects))
+
+    async def following(self, subjects: str, after: int) -> list[Stored]:
+        """See :meth:`stem_nats.link.Link.following`."""
+        return await self._there(lambda: self.link.following(self.name, subjects, after))
+
+    async def store(self, writes: Sequence[Write]) -> list[int | Conflict | StoreError]:
+        """See :meth:`stem_nats.link.Link.write`."""
+        results = await self.link.write(writes)
+        again = [position for position, result in enumerate(results) if isinstance(result, NotThere)]
+        if again:
+            await self.ensure()
+            for position, result in zip(again, await self.link.write([writes[n] for n in again]), strict=True):
+                results[position] = result
+        return results
 
     def subject(self, id: str) -> str:
         """Where the record of this id lies."""
@@ -118,15 +153,19 @@ class Stream:
         subjects = [self.subject(id) for id in dict.fromkeys(ids)]
         if not subjects:
             return {}
-        found = await self.link.last(self.name, subjects)
-        records = (
-            Record(self.id(one.subject), one.sequence, decode_meta(one.headers[META]), one.body)
-            for one in found.values()
-        )
+        found = await self.last(subjects)
+        records = [self._record(stored) for stored in found.values()]
         return {record.id: record for record in records}
 
+    def _record(self, stored: Stored) -> Record:
+        try:
+            meta = decode_meta(stored.headers[META])
+        except (KeyError, msgspec.DecodeError) as error:
+            raise StoreError(f"{stored.subject} in {self.name} was not written by Stem: {error}") from error
+        return Record(self.id(stored.subject), stored.sequence, meta, stored.body)
+
     async def write(self, changes: Sequence[Change]) -> list[int | Conflict | StoreError]:
-        """Store each record on its condition; see :meth:`stem_nats.link.Link.write`."""
+        """Store each record on its condition; see :meth:`store`."""
         if not changes:
             return []
         now = self.time.now()
@@ -137,7 +176,7 @@ class Stream:
             if ttl is not None:
                 headers[TTL] = seconds(ttl)
             writes.append(Write(subject=self.subject(change.id), body=change.body, headers=headers))
-        return await self.link.write(writes)
+        return await self.store(writes)
 
 
 def api_error(error: dict[str, Any]) -> ApiError:

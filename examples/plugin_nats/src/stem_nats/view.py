@@ -11,8 +11,9 @@ from collections.abc import Iterator, Sequence
 
 from stem_nats.records import DEAD, DELAYED, FINISHED, LEASED, PURGED, READY, Meta
 
-Ready = tuple[int, float, int, "Entry"]
-Timed = tuple[float, int, "Entry"]
+# The tick before the entry keeps entries from being compared: one record may be learnt of twice.
+Ready = tuple[int, float, int, int, "Entry"]
+Timed = tuple[float, int, int, "Entry"]
 
 
 class Entry:
@@ -33,11 +34,11 @@ class Line:
     __slots__ = ("clean", "dead", "newest_suspect", "suspects", "timed")
 
     def __init__(self) -> None:
-        #: What is ready: ``(-priority, ready since, number of the record, entry)``.
+        #: What is ready: ``(-priority, ready since, number of the record, tick, entry)``.
         self.clean: list[Ready] = []
         #: The same, of messages whose next delivery has crashes.
         self.suspects: list[Ready] = []
-        #: What is delayed or leased: ``(until, number of the record, entry)``.
+        #: What is delayed or leased: ``(until, number of the record, tick, entry)``.
         self.timed: list[Timed] = []
         self.dead: dict[str, Entry] = {}
         #: The tick at which a suspect became ready last.
@@ -79,7 +80,8 @@ class View:
         elif meta.state == DEAD:
             line.dead[id] = entry
         else:
-            heapq.heappush(line.timed, (meta.at, sequence, entry))
+            self.ticks += 1
+            heapq.heappush(line.timed, (meta.at, sequence, self.ticks, entry))
         self.changed.add(meta.queue)
 
     def forget(self, entry: Entry) -> None:
@@ -100,7 +102,7 @@ class View:
 
     def _line_up(self, line: Line, entry: Entry) -> None:
         self.ticks += 1
-        item = (-entry.meta.priority, entry.meta.at, entry.sequence, entry)
+        item = (-entry.meta.priority, entry.meta.at, entry.sequence, self.ticks, entry)
         if entry.meta.is_suspect():
             line.newest_suspect = self.ticks
             heapq.heappush(line.suspects, item)
@@ -111,14 +113,14 @@ class View:
         """Make ready what became so until ``now``."""
         line = self._line(queue)
         timed = line.timed
-        while timed and (timed[0][0] <= now or not self.is_current(timed[0][2])):
-            entry = heapq.heappop(timed)[2]
+        while timed and (timed[0][0] <= now or not self.is_current(timed[0][3])):
+            entry = heapq.heappop(timed)[3]
             if self.is_current(entry):
                 self._line_up(line, entry)
         return line
 
     def _head(self, heap: list[Ready]) -> Ready | None:
-        while heap and not self.is_current(heap[0][3]):
+        while heap and not self.is_current(heap[0][4]):
             heapq.heappop(heap)
         return heap[0] if heap else None
 
@@ -131,10 +133,10 @@ class View:
             clean = self._head(line.clean)
             suspect = self._head(line.suspects) if suspects > 0 else None
             if suspect is not None and (clean is None or suspect < clean):
-                taken.append(heapq.heappop(line.suspects)[3])
+                taken.append(heapq.heappop(line.suspects)[4])
                 suspects -= 1
             elif clean is not None:
-                taken.append(heapq.heappop(line.clean)[3])
+                taken.append(heapq.heappop(line.clean)[4])
             else:
                 break
         return taken
