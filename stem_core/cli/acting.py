@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import signal
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -31,7 +30,7 @@ def confirm(question: str, *, yes: bool) -> None:
     if yes:
         return
     if not sys.stdin.isatty():
-        raise ConfigurationError(f"{question} Nobody can be asked here", hint="give --yes to go ahead")
+        raise ConfigurationError(f"nobody is here to answer: {question}", hint="give --yes to go ahead")
     if not typer.confirm(clean(question), err=True):
         output.message("nothing was changed")
         raise typer.Exit(1)
@@ -40,7 +39,9 @@ def confirm(question: str, *, yes: bool) -> None:
 @contextmanager
 def interruptible() -> Iterator[Callable[[], bool]]:
     """Within it the first Ctrl-C is only noted, for whoever asks; a second one ends the command at once."""
-    loop = asyncio.get_running_loop()
+    from asyncio import get_running_loop
+
+    loop = get_running_loop()
     noted = False
 
     def note() -> None:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Coroutine, Mapping
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import typer
 
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from stem_core.bootstrap import Composition
     from stem_core.client import Stem
     from stem_core.tasks import TaskRegistry
+
+T = TypeVar("T")
 
 
 def compose_app(
@@ -65,6 +67,13 @@ def opened(
     composed = compose_app(app, broker, backend, namespace, plugins)
     require_shared(composed.app.runtime, "a command")
     return composed
+
+
+def run(work: Coroutine[Any, Any, T]) -> T:
+    """Do ``work`` on an event loop; ``asyncio`` is not loaded before."""
+    import asyncio
+
+    return asyncio.run(work)
 
 
 def tasks_by_queue(composed: Composition) -> dict[str, list[str]]:

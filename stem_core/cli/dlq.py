@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Annotated, Any
@@ -99,7 +98,7 @@ def list_(
     """List dead letters, by queue and oldest first."""
     selection = _selection(None, queue, since, task)
     composed = common.opened(app, broker, backend, namespace, plugins)
-    views, more = asyncio.run(_list(composed, selection, limit))
+    views, more = common.run(_list(composed, selection, limit))
     rows = [messages.dead_letter_row(view) for view in views]
     output.show(rows if as_json else [messages.for_people(row) for row in rows], _COLUMNS, as_json=as_json)
     if more:
@@ -131,7 +130,7 @@ def show(
 
     check_id("task id", id)
     composed = common.opened(app, broker, backend, namespace, plugins)
-    row = messages.whole_dead_letter(asyncio.run(_get(composed, id)), payload=payload)
+    row = messages.whole_dead_letter(common.run(_get(composed, id)), payload=payload)
     if not as_json:
         row = {**messages.for_people(row), "traceback": row["error"] and row["error"]["traceback"]}
     output.record(row, _LABELS, as_json=as_json)
@@ -166,7 +165,7 @@ def replay(
     composed = common.opened(app, broker, backend, namespace, plugins)
     # Ids that were typed one by one are answer enough.
     action = _Action(verb="put back", doing="putting back", question="Put {} back into their queues?", sure=bool(ids))
-    asyncio.run(action.run(composed, selection, dry_run=dry_run, yes=yes, as_json=as_json))
+    common.run(action.run(composed, selection, dry_run=dry_run, yes=yes, as_json=as_json))
 
 
 def purge(
@@ -188,7 +187,7 @@ def purge(
     selection = _selection(ids, queue, since, task, everything=everything)
     composed = common.opened(app, broker, backend, namespace, plugins)
     action = _Action(verb="removed", doing="removing", question="Remove {} for good?", sure=False)
-    asyncio.run(action.run(composed, selection, dry_run=dry_run, yes=yes, as_json=as_json))
+    common.run(action.run(composed, selection, dry_run=dry_run, yes=yes, as_json=as_json))
 
 
 @attrs.frozen(kw_only=True)

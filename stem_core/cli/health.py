@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -41,7 +40,7 @@ def health(
 
     common.show_warnings()
     composed = common.compose_app(app, broker, backend, namespace, plugins).app
-    checks = asyncio.run(check_health(composed))
+    checks = common.run(check_health(composed))
     well = healthy(checks)
     if well:
         require_shared(composed.runtime, "a health check")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
@@ -108,7 +107,7 @@ def queues(
         async with composed.app.open(producer=False) as session:
             return await _rows(session, composed)
 
-    rows = asyncio.run(once())
+    rows = common.run(once())
     output.show(rows if as_json else _for_people(rows), _COLUMNS, as_json=as_json)
 
 
@@ -153,7 +152,7 @@ def peek(
 
     check_queue(queue)
     composed = common.opened(app, broker, backend, namespace, plugins)
-    views = asyncio.run(_peek(composed, queue, state, limit))
+    views = common.run(_peek(composed, queue, state, limit))
     rows = [messages.message_row(view, payload=payload) for view in views]
     columns = {
         "id": "ID",
@@ -198,7 +197,7 @@ def move(
     if check_queue(old) == check_queue(new):
         raise typer.BadParameter("OLD and NEW are the same queue")
     composed = common.opened(app, broker, backend, namespace, plugins)
-    moved, read = asyncio.run(_move(composed, old, new))
+    moved, read = common.run(_move(composed, old, new))
     output.message(
         acting.counted(moved, "message", f"moved from {old} to {new}") + ("" if read else f"; no worker reads {new}")
     )
@@ -234,7 +233,7 @@ def purge(
 
     check_queue(queue)
     composed = common.opened(app, broker, backend, namespace, plugins)
-    removed = asyncio.run(_purge(composed, queue, yes=yes))
+    removed = common.run(_purge(composed, queue, yes=yes))
     output.message(acting.counted(removed, "message", f"removed from {queue}"))
     if as_json:
         output.show([{"queue": queue, "removed": removed}], {}, as_json=True)
@@ -253,8 +252,10 @@ async def _purge(composed: Composition, queue: str, *, yes: bool) -> int:
 
 
 async def _whole(session: Session, what: str, call: Awaitable[T]) -> T:
+    from asyncio import CancelledError
+
     try:
         return await session.deadline(what, call, seconds=_PATIENCE)
-    except asyncio.CancelledError:
+    except CancelledError:
         output.message("stopped: what was done stays done; the same command again does the rest")
         raise
