@@ -5,7 +5,7 @@ KILL ?= 1
 ENVIRONMENT := CONSTRAINTS='$(CONSTRAINTS)' sh scripts/environment.sh
 PYTHON_IN_VENV := .venv/bin/python
 # What decides the contents of .venv; the stamps are older than these when something has to be installed again.
-INPUTS := pyproject.toml $(wildcard plugins/*/pyproject.toml) constraints.txt scripts/environment.sh
+INPUTS := pyproject.toml $(wildcard plugins/*/pyproject.toml examples/*/pyproject.toml) constraints.txt scripts/environment.sh
 
 export KILL
 

@@ -70,7 +70,8 @@ fi
 
 case $kind in
     demo) set -- -e . ; what="core and the SQLite plugin" ;;
-    dev) set -- -e '.[dev]' ; what="core, the plugins and the test tools" ;;
+    # The example of a plugin from outside brings its client library, and the server for its tests.
+    dev) set -- -e '.[dev]' -e 'examples/plugin_nats[test]' ; what="core, the plugins and the test tools" ;;
     bench) set -- -r tests/benchmarks/requirements.txt ; what="what Stem is measured beside" ;;
     *) fail "unknown kind of environment: $kind" "say demo, dev or bench" ;;
 esac

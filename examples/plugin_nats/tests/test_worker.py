@@ -57,7 +57,7 @@ class Workers:
     async def until(self, condition, what: str) -> None:
         try:
             async with asyncio.timeout(30):
-                while not condition():
+                while not condition():  # noqa: ASYNC110 - other processes bring it about
                     await asyncio.sleep(0.01)
         except TimeoutError:
             logs = "\n".join(log.read_text() for log in sorted(self._folder.glob("worker-*.log")))
@@ -109,9 +109,7 @@ async def test_every_task_is_done_though_a_worker_is_killed(app: Stem, workers: 
     assert len(numbers) - TASKS <= 8
 
 
-async def test_a_server_that_comes_back_is_met_again(
-    own_server, namespace, tmp_path, monkeypatch
-) -> None:
+async def test_a_server_that_comes_back_is_met_again(own_server, namespace, tmp_path, monkeypatch) -> None:
     for name in [name for name in os.environ if name.startswith("STEM_")]:
         monkeypatch.delenv(name)
     app = Stem("producer", broker_url=own_server.url, result_backend_url="none", namespace=namespace, plugins=["nats"])
