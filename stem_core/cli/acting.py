@@ -13,7 +13,6 @@ import typer
 
 from stem_core.cli import output
 from stem_core.errors import ConfigurationError
-from stem_core.model.printable import clean
 
 #: From here on work is long enough for a bar.
 LONG = 1_000
@@ -31,7 +30,7 @@ def confirm(question: str, *, yes: bool) -> None:
         return
     if not sys.stdin.isatty():
         raise ConfigurationError(f"nobody is here to answer: {question}", hint="give --yes to go ahead")
-    if not typer.confirm(clean(question), err=True):
+    if output.ask(f"{question} [y/N] ").lower() not in {"y", "yes"}:
         output.message("nothing was changed")
         raise typer.Exit(1)
 

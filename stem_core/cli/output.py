@@ -18,6 +18,12 @@ def message(text: str) -> None:
     print(clean(text, lines=True), file=sys.stderr, flush=True)
 
 
+def ask(question: str) -> str:
+    """What the person at the terminal answers; empty for no answer."""
+    print(clean(question), end="", file=sys.stderr, flush=True)
+    return sys.stdin.readline().strip()
+
+
 def line(text: str) -> None:
     """One line of data."""
     print(clean(text), flush=True)

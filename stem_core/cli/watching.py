@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import sys
+from asyncio import sleep
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +11,7 @@ from rich.console import Group
 from rich.live import Live
 from rich.text import Text
 
-from stem_core.cli import output
+from stem_core.cli import common, output
 from stem_core.errors import ConfigurationError, StoreError
 from stem_core.model.printable import clean
 
@@ -39,7 +39,7 @@ def run(app: Stem, look: Look, columns: Mapping[str, str], *, every: float) -> N
     A store that does not answer is told below the last table, and asked again.
     """
     try:
-        asyncio.run(_watch(app, look, columns, every))
+        common.run(_watch(app, look, columns, every))
     except KeyboardInterrupt:
         # The way to end it, so no failure.
         return
@@ -56,4 +56,4 @@ async def _watch(app: Stem, look: Look, columns: Mapping[str, str], every: float
                 except StoreError as error:
                     note = f"{error.message}; looking again"
                 live.update(Group(output.table(rows, columns), Text(clean(note), "dim")), refresh=True)
-                await asyncio.sleep(every)
+                await sleep(every)
