@@ -8,8 +8,9 @@ import pytest
 
 from stem_core.settings import WORKER
 
-COMMANDS = ["worker", "enqueue", "result", "tasks", "plugins", "settings", "demo"]
-READING = ["result", "tasks", "plugins", "settings"]
+COMMANDS = ["worker", "enqueue", "result", "queues", "dlq", "tasks", "plugins", "settings", "health", "demo"]
+ACTING = ["queues move", "queues purge", "dlq replay", "dlq purge"]
+READING = ["result", "tasks", "plugins", "settings", "health", "queues", "queues peek", "dlq list", "dlq show"]
 APP = """
 from stem_core import Stem, Worker
 app = Stem('shop', namespace='from-code', include=['more'])
@@ -36,16 +37,26 @@ def test_version(stem):
     assert stem("--version").out == f"stem {version('stem-core')}\n"
 
 
-@pytest.mark.parametrize("name", [name for name in COMMANDS if name != "demo"])
+@pytest.mark.parametrize("name", ["worker", "enqueue", *READING, *ACTING])
 def test_every_command_takes_the_shared_options(stem, name):
-    told = stem(name, "--help").out
+    told = stem(*name.split(), "--help").out
     for option in ("-A, --app", "--broker", "--backend", "--namespace", "-p, --plugin"):
         assert option in told
 
 
-@pytest.mark.parametrize("name", READING)
+@pytest.mark.parametrize("name", [*READING, *ACTING])
 def test_reading_commands_have_json(stem, name):
-    assert "--json" in stem(name, "--help").out
+    assert "--json" in stem(*name.split(), "--help").out
+
+
+@pytest.mark.parametrize(
+    ("name", "below"), [("queues", ["peek", "move", "purge"]), ("dlq", ["list", "show", "replay"])]
+)
+def test_groups_list_what_is_below_them(stem, name, below):
+    done = stem(name, "-h")
+    assert done.code == 0
+    for command in below:
+        assert re.search(rf"^  {command} ", done.out, re.MULTILINE)
 
 
 def test_every_worker_setting_is_an_option_and_names_its_variable(stem):
@@ -113,6 +124,29 @@ def test_tasks_as_json(stem, write, shared):
         "name": "tasks.send", "aliases": ["old.name"], "queue": "mail", "strategy": "event_loop", "priority": 5,
         "max_retries": 7, "soft_time_limit": 2.5, "expires": None, "store_result": True, "about": "Sends one.",
     }  # fmt: skip
+
+
+NOTED = """
+from stem_core import Stem, TaskContext
+app = Stem('shop')
+
+@app.task(queue='mail', aliases=['old.name'], soft_time_limit=2.5)
+async def send(ctx: TaskContext, to: int | str, *, note: str = 'a|b') -> None:
+    'Sends one | two.'
+"""
+
+
+def test_tasks_as_markdown(stem, write, shared):
+    write("tasks.py", NOTED)
+    done = stem("tasks", "-A", "tasks:app", "--markdown", *shared)
+    assert (done.code, done.err) == (0, "")
+    call = r"`tasks.send(to: int \| str, *, note: str = 'a\|b')`"
+    assert done.out.splitlines() == [
+        "| task | also | queue | priority | retries | time limit (s) | what it does |",
+        "|---|---|---|---|---|---|---|",
+        rf"| {call} | old.name | mail | 5 | 3 | 2.5 | Sends one \| two. |",
+    ]
+    assert stem("tasks", "-A", "tasks:app", "--markdown", "--json", *shared).code == 2
 
 
 def origins(stem, *arguments):
