@@ -86,6 +86,8 @@ class Pulse:
         with suppress(TimeoutError):
             async with asyncio.timeout(self._view.call_timeout + 1.0):
                 await self._ended.wait()
+                # Its last act was to say so; who counts threads after this finds none.
+                self._thread.join()
 
     def _run(self) -> None:
         try:
