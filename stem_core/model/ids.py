@@ -5,16 +5,29 @@ from __future__ import annotations
 import os
 import uuid
 
+#: The id that was made last: its milliseconds, these as text, and its 74 random bits.
+_last = (-1, "", 0)
+
 
 def new_id(now: float) -> str:
-    """A UUIDv7 in its usual form: ids made later sort later, which keeps the stores' indexes compact.
+    """A UUIDv7 in its usual form: ids made later sort later, those of one millisecond too, so that jobs enqueued
+    together lie together in the indexes of stores.
 
-    ``now`` is in seconds since the epoch. Written out by hand: 1.1 us against 3.4 us by way of ``uuid.UUID``.
+    ``now`` is in seconds since the epoch. Written out by hand: 1.3 us against 3.4 us by way of ``uuid.UUID``.
     """
-    stamp = f"{int(now * 1000):012x}"
-    noise = os.urandom(10).hex()
-    variant = "89ab"[int(noise[3], 16) & 3]
-    return f"{stamp[:8]}-{stamp[8:]}-7{noise[:3]}-{variant}{noise[4:7]}-{noise[7:19]}"
+    global _last
+    stamp = int(now * 1000)
+    last, prefix, bits = _last
+    if stamp == last:
+        # A random step (RFC 9562, 6.2, method 2): threads and forked children that begin at one id part here.
+        bits = (bits + int.from_bytes(os.urandom(6))) & 0x3FFFFFFFFFFFFFFFFFF
+    else:
+        text = f"{stamp:012x}"
+        prefix = f"{text[:8]}-{text[8:]}-"
+        # The highest bit is left free, to have room for the steps.
+        bits = int.from_bytes(os.urandom(10)) >> 7
+    _last = (stamp, prefix, bits)
+    return f"{prefix}{0x7000 | bits >> 62:x}-{0x8000 | bits >> 48 & 0x3FFF:x}-{bits & 0xFFFFFFFFFFFF:012x}"
 
 
 def child_id(parent: str, index: int) -> str:

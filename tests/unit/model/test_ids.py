@@ -1,0 +1,63 @@
+"""Ids: unique, and in the order in which they were made."""
+
+from __future__ import annotations
+
+import os
+import re
+import uuid
+from concurrent.futures import ThreadPoolExecutor
+
+from stem_core.model import check_id, child_id, new_id
+from stem_core.model import ids as module
+
+NOW = 1_794_878_000.5
+
+
+def test_an_id_is_a_uuid_of_version_7_that_tells_its_time() -> None:
+    made = new_id(NOW)
+    assert re.fullmatch(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", made)
+    parsed = uuid.UUID(made)
+    assert (parsed.version, parsed.variant) == (7, uuid.RFC_4122)
+    assert parsed.int >> 80 == int(NOW * 1000)
+    assert str(parsed) == check_id("task id", made)
+
+
+def test_ids_sort_as_they_were_made_within_a_millisecond_and_across() -> None:
+    made = [new_id(NOW + tenth / 10_000) for tenth in range(5) for _ in range(4_000)]
+    assert made == sorted(made)
+    assert len(set(made)) == len(made)
+
+
+def test_threads_make_different_ids() -> None:
+    with ThreadPoolExecutor(8) as pool:
+        made = list(pool.map(lambda _: new_id(NOW), range(20_000)))
+    assert len(set(made)) == len(made)
+
+
+def test_what_begins_at_one_id_parts(monkeypatch) -> None:
+    # As in two children of one process, or in two threads that read at the same time.
+    new_id(NOW)
+    shared = module._last
+    first = new_id(NOW)
+    monkeypatch.setattr(module, "_last", shared)
+    assert new_id(NOW) != first
+
+
+def test_the_last_id_of_a_millisecond_is_followed_by_a_legal_one(monkeypatch) -> None:
+    new_id(NOW)
+    stamp, prefix, _ = module._last
+    monkeypatch.setattr(module, "_last", (stamp, prefix, 2**74 - 1))
+    monkeypatch.setattr(os, "urandom", lambda size: b"\0" * (size - 1) + b"\5")
+    parsed = uuid.UUID(new_id(NOW))
+    assert (parsed.version, parsed.variant, parsed.int & 0xFFFFFFFFFFFF) == (7, uuid.RFC_4122, 4)
+
+
+def test_a_clock_that_is_set_back_starts_anew() -> None:
+    later, earlier = new_id(NOW), new_id(NOW - 10)
+    assert earlier < later
+    assert uuid.UUID(earlier).int >> 80 == int((NOW - 10) * 1000)
+
+
+def test_children_have_the_same_ids_in_every_run() -> None:
+    assert child_id("a", 1) == child_id("a", 1)
+    assert len({child_id("a", 1), child_id("a", 2), child_id("b", 1)}) == 3
