@@ -118,6 +118,9 @@ class Executor:
             return Failed(reason="bad-arguments", error=describe(error.__cause__ or error))
         if isinstance(error, Unencodable):
             return Failed(reason="bad-result", error=ErrorInfo(type="TypeError", message=_encodable(str(error))))
+        if entry.interrupt is not None and entry.interrupt != "time-limit":
+            # Cleaning up after a cancellation may raise something of its own: the attempt was cut short all the same.
+            return self._interrupted(entry, error)
         return self._retry_or_give_up(entry, "failed", error, describe(error))
 
     def _interrupted(self, entry: Entry, error: BaseException) -> Outcome:

@@ -352,6 +352,26 @@ class TestInterruption:
             (again,) = await line.claim()
         assert (again.attempt, again.crashes, again.receipt.run) == (1, 0, 2)
 
+    async def test_what_cleaning_up_raises_does_not_count_the_attempt_either(self, app):
+        started = asyncio.Event()
+
+        @app.task
+        async def trips():
+            started.set()
+            try:
+                await asyncio.Event().wait()
+            finally:
+                raise OSError("the connection is closed")
+
+        async with bench(app) as line:
+            await trips.enqueue()
+            await line.take()
+            await started.wait()
+            line.line.interrupt_all()
+            await line.finished()
+            (again,) = await line.claim()
+        assert (again.attempt, again.crashes, again.receipt.run) == (1, 0, 2)
+
     async def test_a_coroutine_that_finishes_its_work_after_the_interruption_has_succeeded(self, app):
         started = asyncio.Event()
 
