@@ -48,6 +48,7 @@ _VARYING: tuple[tuple[str, str], ...] = (
     (r"\b(concurrency|prefetch): \d+", r"\1: <n>"),
     (r"\b\d+\.\d+ s\b", "<n> s"),
     (r"\b\d+\.\d+s\b", "<n>s"),
+    (r"^plugins: nats, ", "plugins: "),  # the example plugin, which only the environment of these tests has
     (r" {20,}", " "),  # what stands at the right edge of a terminal
     (r" +$", ""),
 )
