@@ -63,7 +63,9 @@ class Slots:
             entry.stage = Stage.RUNNING
             inflight.running += 1
             self._idle.clear()
-            entry.asyncio_task = self._loop.create_task(self._lead(entry), context=self._context.copy())
+            entry.asyncio_task = self._loop.create_task(
+                self._lead(entry), name=entry.delivery.message.id, context=self._context.copy()
+            )
 
     async def _lead(self, entry: Entry) -> None:
         outcome: Outcome = HandedBack(reason="shutdown")
