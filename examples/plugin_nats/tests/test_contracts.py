@@ -7,10 +7,10 @@ import pytest
 pytest.importorskip("stem_nats", reason="the example plugin stem-nats is not installed")
 pytest.importorskip("nats", reason="the client library nats-py is not installed")
 
-from stem_core.contracts import Inspectable, KeepsDeadLetters
+from stem_core.contracts import Inspectable, KeepsDeadLetters, TellsTime
 from stem_core.testing.contracts import BrokerContract, StateStoreContract
 
-CLAIMS = (KeepsDeadLetters, Inspectable)
+CLAIMS = (KeepsDeadLetters, Inspectable, TellsTime)
 
 
 class NatsStores:

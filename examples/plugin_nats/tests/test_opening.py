@@ -10,7 +10,8 @@ import pytest
 pytest.importorskip("stem_nats", reason="the example plugin stem-nats is not installed")
 nats = pytest.importorskip("nats", reason="the client library nats-py is not installed")
 
-from stem_core.contracts import StoreContext
+from stem_core.clock import SYSTEM_CLOCK
+from stem_core.contracts import StoreContext, TellsTime
 from stem_core.errors import StoreError, StoreRefused, StoreUnavailable
 from stem_core.model import StoreUrl
 from stem_nats import opening
@@ -70,6 +71,15 @@ async def test_a_file_that_is_not_there() -> None:
     with pytest.raises(StoreRefused, match=r"nats.credentials: there is no file /nowhere.creds"):
         async with opening.open_broker(context):
             pass
+
+
+async def test_the_stores_tell_the_servers_time(server, namespace) -> None:
+    context = StoreContext(url=StoreUrl.parse(server.url), namespace=namespace)
+    async with opening.open_broker(context) as broker, opening.open_state(context) as state:
+        for store in (broker, state):
+            assert isinstance(store, TellsTime)
+            # The server runs on this machine.
+            assert abs(await store.now() - SYSTEM_CLOCK.now()) < 1.0
 
 
 def test_the_servers_of_a_url() -> None:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 import msgspec
 
-from stem_core.contracts import Inspectable, KeepsDeadLetters
+from stem_core.contracts import Inspectable, KeepsDeadLetters, TellsTime
 from stem_core.errors import StoreError, StoreRefused
 from stem_core.model import DeadMessage, StoredMessage
 from stem_nats import records
@@ -17,7 +17,7 @@ from stem_nats.store import Change, Record, Stream
 from stem_nats.view import Entry, state_of
 
 
-class NatsFacets(KeepsDeadLetters, Inspectable):
+class NatsFacets(KeepsDeadLetters, Inspectable, TellsTime):
     """The facets of the broker that are for people and tools."""
 
     def __init__(self, stream: Stream, dedupe_window: float) -> None:
@@ -28,6 +28,10 @@ class NatsFacets(KeepsDeadLetters, Inspectable):
     async def close(self) -> None:
         """End what reads along."""
         await self._follower.close()
+
+    async def now(self) -> float:
+        """The server's clock, to half a round trip."""
+        return await self._stream.now()
 
     def _now(self) -> float:
         return self._stream.time.passed()

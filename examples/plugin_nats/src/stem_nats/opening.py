@@ -77,7 +77,7 @@ async def _keep_time(stream: Stream) -> None:
     while not stream.time.turned_by_hand:
         await asyncio.sleep(_SYNCHRONISE)
         try:
-            await stream.synchronise()
+            await stream.now()
         except StoreError as error:
             logger.debug("cannot read the server's clock: %s", error)
 

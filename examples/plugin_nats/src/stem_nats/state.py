@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from stem_core.contracts import Record, StateStore
+from stem_core.contracts import Record, StateStore, TellsTime
 from stem_core.errors import StoreError, VersionConflict
 from stem_nats.link import EXPECTED, TTL, Conflict, Stored, Write
 from stem_nats.store import Stream, seconds, token
@@ -16,11 +16,15 @@ _UNTIL = "Stem-Until"
 _GRAVE = 3600.0
 
 
-class NatsState(StateStore):
+class NatsState(TellsTime, StateStore):
     """One session on the records of one namespace."""
 
     def __init__(self, stream: Stream) -> None:
         self._stream = stream
+
+    async def now(self) -> float:
+        """The server's clock, to half a round trip."""
+        return await self._stream.now()
 
     def _subject(self, collection: str, key: str) -> str:
         return f"{self._stream.prefix}{token(collection)}.{token(key)}"

@@ -103,12 +103,10 @@ class Stream:
         self.time.sample(sent, answer["ts"])
         self.created = answer["created"]
 
-    async def synchronise(self) -> None:
+    async def now(self) -> float:
         """Read the server's clock once more."""
-        sent = self.time.local()
-        answer = await self.link.api(f"STREAM.INFO.{self.name}")
-        if "error" not in answer:
-            self.time.sample(sent, answer["ts"])
+        await self.ensure()
+        return self.time.now()
 
     async def _there(self, ask: Callable[[], Awaitable[T]]) -> T:
         """What is asked for; a stream that was deleted is made anew first."""
