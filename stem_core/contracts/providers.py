@@ -29,6 +29,8 @@ class StoreContext:
     settings: Any = None
     #: Seconds for which the id of a finished message is remembered.
     dedupe_window: float = 600.0
+    #: The time of a store that has no clock of its own. A store whose server has one goes by that, and takes this one
+    #: instead when it is another than ``SYSTEM_CLOCK``: then a test turns it.
     clock: Clock = SYSTEM_CLOCK
     #: The folder that relative paths in the URL start from; None for the current one.
     directory: str | None = None

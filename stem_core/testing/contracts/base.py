@@ -112,6 +112,8 @@ class StoreContract(Case):
     #: Whether the store takes its time from ``StoreContext.clock``. Where that cannot be, as in a server that knows
     #: no time but its own, say False: the cases that turn the clock are skipped, those of real time remain.
     turns_clock: ClassVar[bool] = True
+    #: Bytes of a payload that has to be taken. Stem's own limit; less where the server's limit is lower.
+    large: ClassVar[int] = 1 << 20
     #: Facets that the broker claims to have. Cases of a facet that it lacks are skipped, but not of one named here.
     claims: ClassVar[Sequence[type]] = ()
     _runtime: ClassVar[Runtime]
