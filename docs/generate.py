@@ -122,10 +122,12 @@ with an exit code.
 | code | means |
 |---|---|
 | 0 | done; a worker: drained |
-| 1 | an error; a job that failed, was cancelled, is not known, or did not end in time |
+| 1 | an error; a job that failed, was cancelled, or did not end in time; a job or queue that is not known |
 | 2 | usage, settings or arguments that cannot be used |
 | 3 | a plugin that cannot be used |
 | 4 | a worker that stopped with started work handed back |
+| 69 | `stem health`: something failed |
+| 130 | ended by Ctrl-C; `stem dlq replay` and `purge` say how far they came |
 
 ## The tree
 

@@ -22,7 +22,7 @@ _COLUMNS = {
     "task": "TASK",
     "reason": "REASON",
     "attempt": "ATTEMPT",
-    "died_at": "DIED AT",
+    "died": "DIED",
     "detail": "DETAIL",
 }
 _GROUPS = {"queue": "QUEUE", "task": "TASK", "reason": "REASON", "letters": "LETTERS"}
@@ -98,21 +98,24 @@ def list_(
     """List dead letters, by queue and oldest first."""
     selection = _selection(None, queue, since, task)
     composed = common.opened(app, broker, backend, namespace, plugins)
-    views, more = common.run(_list(composed, selection, limit))
-    rows = [messages.dead_letter_row(view) for view in views]
-    output.show(rows if as_json else [messages.for_people(row) for row in rows], _COLUMNS, as_json=as_json)
-    if more:
+    views, now = common.run(_list(composed, selection, limit + 1))
+    rows = [messages.dead_letter_row(view) for view in views[:limit]]
+    if not as_json:
+        ages = [common.age(max(0.0, now - view.died_at)) for view in views]
+        rows = [{**messages.for_people(row), "died": f"{age} ago"} for row, age in zip(rows, ages, strict=False)]
+    output.show(rows, _COLUMNS, as_json=as_json)
+    if len(views) > limit:
         output.message(f"there are more than these {limit:,}: --limit N shows more of them")
 
 
-async def _list(composed: Composition, selection: Selection, limit: int) -> tuple[list[DeadLetterView], bool]:
+async def _list(composed: Composition, selection: Selection, limit: int) -> tuple[list[DeadLetterView], float]:
     views: list[DeadLetterView] = []
     async with _letters(composed) as letters:
         async for view in letters.find(selection):
-            if len(views) == limit:
-                return views, True
             views.append(view)
-    return views, False
+            if len(views) == limit:
+                break
+        return views, await letters.now()
 
 
 def show(

@@ -59,7 +59,7 @@ def _row(check: Check) -> dict[str, Any]:
         "state": check.state,
         "target": check.target or None,
         "latency": None if check.latency is None else round(check.latency, 6),
-        "skew": None if check.skew is None else round(check.skew, 3),
+        "skew": None if check.skew is None else round(check.skew, 3) + 0.0,
         "detail": check.detail,
         "hint": check.hint or None,
     }
@@ -70,6 +70,6 @@ def _for_people(row: dict[str, Any]) -> dict[str, Any]:
     return {
         **row,
         "took": None if latency is None else f"{latency * 1000:.1f} ms",
-        "off": None if skew is None else f"{skew + 0.0:+.3f} s",
+        "off": None if skew is None else f"{skew:+.3f} s",
         "told": f"{target}: {row['detail']}" if target else row["detail"],
     }

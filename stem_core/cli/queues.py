@@ -34,7 +34,7 @@ _EVERY = "2"
 
 #: Where a message in a queue can be.
 State = Literal["ready", "delayed", "leased"]
-_AT = {"ready": "READY SINCE", "delayed": "STARTS AT", "leased": "LEASE ENDS"}
+_AT = {"ready": "READY FOR", "delayed": "STARTS IN", "leased": "LEASE ENDS IN"}
 
 
 class _Queues(TyperGroup):
@@ -152,30 +152,33 @@ def peek(
 
     check_queue(queue)
     composed = common.opened(app, broker, backend, namespace, plugins)
-    views = common.run(_peek(composed, queue, state, limit))
+    views, now = common.run(_peek(composed, queue, state, limit))
     rows = [messages.message_row(view, payload=payload) for view in views]
     columns = {
         "id": "ID",
         "task": "TASK",
         "priority": "PRIORITY",
         "attempt": "ATTEMPT",
-        "crashes": "CRASHES",
         "at": _AT[state],
         "size": "SIZE",
         **({"payload": "PAYLOAD"} if payload else {}),
     }
     if not as_json:
-        rows = [messages.for_people(row) for row in rows]
+        away = [now - view.at if state == "ready" else view.at - now for view in views]
+        rows = [
+            {**messages.for_people(row), "at": common.age(max(0.0, seconds))}
+            for row, seconds in zip(rows, away, strict=True)
+        ]
     output.show(rows, columns, as_json=as_json)
 
 
-async def _peek(composed: Composition, queue: str, state: State, limit: int) -> list[MessageView]:
+async def _peek(composed: Composition, queue: str, state: State, limit: int) -> tuple[list[MessageView], float]:
     from stem_core.control import Inspector
 
     async with composed.app.open(producer=False) as session:
         inspector = Inspector(session, common.tasks_by_queue(composed))
         await inspector.queue(queue)
-        return await inspector.messages(queue, state, limit=limit)
+        return await inspector.messages(queue, state, limit=limit), await inspector.now()
 
 
 def move(

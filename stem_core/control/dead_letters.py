@@ -79,6 +79,10 @@ class DeadLetters:
         self._inspector = Inspector(session, tasks)
         self._broker = keeps_dead_letters(session)
 
+    async def now(self) -> float:
+        """As :meth:`Inspector.now <stem_core.control.inspector.Inspector.now>`."""
+        return await self._inspector.now()
+
     async def get(self, id: str) -> DeadLetterView:
         """One dead letter, with what its task raised where the result backend knows.
 
@@ -111,7 +115,7 @@ class DeadLetters:
                 if dead is not None:
                     yield dead_letter_view(dead)
             return
-        now = await self._inspector.now()
+        now = await self.now()
         for queue in await self._queues(selection.queues):
             async for letter in self._of_queue(queue):
                 if selection.matches(letter, now):
@@ -120,7 +124,7 @@ class DeadLetters:
     async def select(self, selection: Selection) -> Selected:
         """What the selection finds, to be acted on."""
         found = Selected()
-        now = await self._inspector.now()
+        now = await self.now()
         async for letter in self.find(selection):
             found.add(letter, now)
         if selection.ids:

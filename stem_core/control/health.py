@@ -151,7 +151,7 @@ async def _clock(app: Stem, name: str, target: str, store: TellsTime) -> Check:
     skew = before + took / 2 - told
     name = f"{name} clock"
     if abs(skew) - took / 2 <= SKEW:
-        return Check(name=name, state="ok", detail="the same time as here", target=target, skew=skew)
+        return Check(name=name, state="ok", detail="in step", target=target, skew=skew)
     way = "ahead of" if skew > 0 else "behind"
     return Check(
         name=name,

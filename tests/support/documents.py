@@ -46,7 +46,8 @@ _VARYING: tuple[tuple[str, str], ...] = (
     (r"\b[A-Za-z0-9_-]+-\d+-[0-9a-f]{6}\b", "<worker>"),
     (r"\bpid \d+", "pid <n>"),
     (r"\b(concurrency|prefetch): \d+", r"\1: <n>"),
-    (r"\b\d+\.\d+ s\b", "<n> s"),
+    (r"\b\d+\.\d+ (m?s)\b", r"<n> \1"),
+    (r"\b\d+ B\b", "<n> B"),
     (r"\b\d+\.\d+s\b", "<n>s"),
     (r"^plugins: nats, ", "plugins: "),  # the example plugin, which only the environment of these tests has
     (r" {20,}", " "),  # what stands at the right edge of a terminal

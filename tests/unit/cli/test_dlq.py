@@ -71,6 +71,7 @@ def test_listing(dead):
         ("a", "mail", "tasks.send", "failed", "1", "ValueError: no\\x1b[31m"),
         ("b", "mail", "tasks.send", "failed", "1", "ValueError: no"),
     ]
+    assert all(row[5].endswith(" s ago") for row in rows)
     assert names(dead("dlq list --queue mail")) == ["a", "b"]
     assert names(dead("dlq list -Q mail -Q default --task *.send")) == ["a", "b"]
     assert names(dead("dlq list --task *.[ps]* --since 1h")) == ["c", "a", "b"]

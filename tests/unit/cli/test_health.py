@@ -128,7 +128,7 @@ def test_an_error_that_is_none_of_ours(health):
     [
         ("ahead", "warning", -90, "this machine is 90.0 s behind the store"),
         ("behind", "warning", 5, "this machine is 5.0 s ahead of the store"),
-        ("close", "ok", -0.5, "the same time as here"),
+        ("close", "ok", -0.5, "in step"),
     ],
 )
 def test_clocks(health, scheme, state, skew, detail):
