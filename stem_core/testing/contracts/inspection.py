@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from stem_core.contracts import Broker, Inspectable, KeepsDeadLetters
+from stem_core.contracts import Broker, Inspectable, KeepsDeadLetters, TellsTime
 from stem_core.model import ACK, DeadLetter, Release, Retry, StoredMessage
 from stem_core.testing.clock import FakeClock
 from stem_core.testing.contracts.base import (
@@ -26,6 +26,12 @@ def names(stored: list[StoredMessage]) -> list[str]:
 
 class InspectionContract(StoreContract):
     """:class:`~stem_core.contracts.Inspectable`."""
+
+    async def test_the_time_it_tells_is_the_one_that_decides(self, broker: Broker, clock: FakeClock) -> None:
+        store = self.facet(broker, TellsTime)
+        before = await store.now()
+        clock.advance(10.0)
+        assert await store.now() - before == 10.0
 
     async def test_peeking_claims_nothing(self, broker: Broker) -> None:
         view = self.facet(broker, Inspectable)
@@ -206,7 +212,9 @@ class InspectionContract(StoreContract):
         await settle(broker, second, DeadLetter(reason="failed"))
         assert (await claim_one(broker, queue="other")).attempt == 2
         letters = self.facet(broker, KeepsDeadLetters)
-        assert [letter.message.id for letter in await letters.dead_letters("other")] == ["b"]
+        (letter,) = await letters.dead_letters("other")
+        assert (letter.message.id, letter.message.queue, letter.queue) == ("b", "default", "other")
+        assert await letters.dead_letter("b") == letter
         assert await letters.replay(["b"]) == ["b"]
         assert ids(await claim(broker, queue="other")) == ["b"]
 

@@ -237,6 +237,7 @@ def dead_message(message: Message, meta: Meta) -> DeadMessage:
         crashes=meta.crashes,
         run=meta.run,
         died_at=meta.at,
+        queue=meta.queue,
     )
 
 
