@@ -8,7 +8,7 @@ pytest.importorskip("stem_nats", reason="the example plugin stem-nats is not ins
 pytest.importorskip("nats", reason="the client library nats-py is not installed")
 
 from stem_core.contracts import Inspectable, KeepsDeadLetters, TellsTime
-from stem_core.testing.contracts import BrokerContract, StateStoreContract
+from stem_core.testing.contracts import BrokerContract, BrokerMachineContract, PluginContract, StateStoreContract
 
 CLAIMS = (KeepsDeadLetters, Inspectable, TellsTime)
 
@@ -42,3 +42,12 @@ class TestNatsState(NatsStores, StateStoreContract):
 
 class TestNatsStateOnServerTime(NatsStores, StateStoreContract):
     turns_clock = False
+
+
+class TestNatsHistories(NatsStores, BrokerMachineContract):
+    pass
+
+
+class TestNatsPlugin(NatsStores, PluginContract):
+    plugin = "nats"
+    unreachable_url = "nats://user:secret@127.0.0.1:1"
