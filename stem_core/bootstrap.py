@@ -96,7 +96,10 @@ def load_app(spec: str, *, origin: str = "-A") -> Stem:
             raise AppNotFound(
                 f"{where}: the module {name!r} has no attribute {attribute!r}", hint=_apps_of(module, attribute)
             )
-    return found if isinstance(found, Stem) else _make(found, module, attribute, where)
+    app = found if isinstance(found, Stem) else _make(found, module, attribute, where)
+    # Child processes of a worker find it there, too.
+    app.path = spec
+    return app
 
 
 def _import_from_here() -> None:

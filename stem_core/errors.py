@@ -29,6 +29,8 @@
     │   ├── TaskFailed                  error type, message, traceback of the task
     │   ├── TaskCancelled               reason: revoked or expired
     │   └── ResultTimeout               not finished in time
+    ├── RemoteError                  1  what a task raised in another process, as text
+    ├── ProcessLost                  1  the process of a task ended before the task did
     ├── RetryTask                    1  raised by a task that wants to be run again
     ├── WorkerFailed                 1  a worker ended by an error of its own
     └── WorkerAlreadyRunning         2  a second live worker of one id
@@ -259,6 +261,38 @@ class ResultTimeout(ResultError):
         self.id = id
 
 
+class RemoteError(StemError):
+    """What a task raised in another process, as text: exceptions do not cross processes. Middleware sees it."""
+
+    def __init__(self, error_type: str, message: str, traceback: str = "", *, retry_delay: float | None = None) -> None:
+        super().__init__(f"{error_type}: {message}")
+        #: Type of the exception, with its module unless that is ``builtins``.
+        self.error_type = error_type
+        self.error = message
+        self.traceback = traceback
+        #: What the retry policy of the task says of this error, in seconds; None: give up. It was asked where the
+        #: exception was raised.
+        self.retry_delay = retry_delay
+
+
+class ProcessLost(StemError):
+    """The process that ran a task ended before the task did: a signal, no memory left, ``os._exit``.
+
+    Counts as a crash of the one task that it ran.
+    """
+
+    def __init__(
+        self, message: str, *, exit_status: int | None = None, signal: int | None = None, peak_rss: int = 0
+    ) -> None:
+        super().__init__(message)
+        #: What the process ended with; None when a signal ended it.
+        self.exit_status = exit_status
+        #: The number of the signal that ended it; None when it ended by itself.
+        self.signal = signal
+        #: The most resident memory that it had, in bytes.
+        self.peak_rss = peak_rss
+
+
 class RetryTask(StemError):
     """Raised by a task that wants to be run again; made by ``ctx.retry(delay=...)``. Counts as a failed attempt."""
 
@@ -287,6 +321,8 @@ class TaskInterrupted(BaseException):
     Derives from BaseException, so that ``except Exception`` in a task cannot eat a revocation. Let it through.
     """
 
-    def __init__(self, reason: InterruptReason) -> None:
+    def __init__(self, reason: InterruptReason, *, remote_traceback: str = "") -> None:
         super().__init__(reason)
         self.reason: InterruptReason = reason
+        #: Where it was raised, when that was in another process.
+        self.remote_traceback = remote_traceback

@@ -20,7 +20,8 @@ _IN_MARKDOWN = {
     "queue": "queue",
     "priority": "priority",
     "max_retries": "retries",
-    "soft_time_limit": "time limit (s)",
+    "soft_time_limit": "soft limit (s)",
+    "time_limit": "time limit (s)",
     "about": "what it does",
 }
 
@@ -69,6 +70,7 @@ def _row(task: AnyTask, settings: AppSettings) -> dict[str, Any]:
         "priority": defaults.priority,
         "max_retries": settings.default_max_retries if defaults.max_retries is None else defaults.max_retries,
         "soft_time_limit": defaults.soft_time_limit,
+        "time_limit": defaults.time_limit,
         "expires": defaults.expires,
         "store_result": defaults.store_result,
         "about": (inspect.getdoc(task.function) or "").partition("\n")[0],

@@ -32,6 +32,7 @@ from stem_core.tasks import (
 
 if TYPE_CHECKING:
     from stem_core.plugins.runtime import Runtime
+    from stem_core.settings import Sources
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -102,8 +103,11 @@ class Stem(DefinesTasks):
             "default_max_retries": default_max_retries,
         }
         self._code = {key: given for key, given in {**named, **settings}.items() if given is not None}
-        self._code_origin = _caller()
+        #: Name of the module that made it, and ``module:attribute`` under which a command loaded it.
+        self.module, self._code_origin = _caller()
+        self.path: str | None = None
         self._command_line: dict[str, Any] = {}
+        self._sources: Sources | None = None
         self._selection: Sequence[str] | None = None
         self._runtime: Runtime | None = None
         self._sessions = Sessions(self)
@@ -127,8 +131,12 @@ class Stem(DefinesTasks):
                     runtime.configured(self)
         return runtime
 
-    def configure(self, command_line: Mapping[str, Any], *, selection: Sequence[str] | None = None) -> None:
+    def configure(
+        self, command_line: Mapping[str, Any], *, selection: Sequence[str] | None = None, sources: Sources | None = None
+    ) -> None:
         """Take what the command line says: dotted settings, and the plugins it selects. It wins over everything.
+
+        With ``sources``, those are all there is besides: neither environment nor file is read.
 
         Raises:
             ConfigurationError: too late, :attr:`runtime` was looked at already.
@@ -142,6 +150,7 @@ class Stem(DefinesTasks):
             self._command_line.update(command_line)
             if selection is not None:
                 self._selection = tuple(selection)
+            self._sources = sources
 
     def _assemble(self) -> Runtime:
         # Here, not above: a module of tasks is imported without loading the plugin machinery.
@@ -154,6 +163,7 @@ class Stem(DefinesTasks):
             selection=self._selection,
             signals=self.signals,
             clock=self.clock,
+            sources=self._sources,
         )
 
     # Sessions
@@ -334,17 +344,19 @@ def _after_fork() -> None:
 os.register_at_fork(after_in_child=_after_fork)
 
 
-def _caller() -> str:
-    """``tasks.py:5``: the line that makes the app, for the origin of its settings. Relative where that is possible."""
+def _caller() -> tuple[str, str]:
+    """The module that makes the app, and the line: ``tasks.py:5``, for the origin of its settings. Relative where that
+    is possible."""
     frame = inspect.currentframe()
     for _ in range(2):
         frame = frame and frame.f_back
     if frame is None:
-        return ""
+        return "", ""
+    module = frame.f_globals.get("__name__", "")
     name = frame.f_code.co_filename
     try:
         path = os.path.relpath(name)
     except OSError:
         # The current folder is gone.
         path = ".."
-    return f"{name if path.startswith('..') else path}:{frame.f_lineno}"
+    return module, f"{name if path.startswith('..') else path}:{frame.f_lineno}"

@@ -24,8 +24,8 @@ def build_envelope(
 ) -> Envelope:
     """The request that a call stands for. Its own options go before those of the task, and those before the app's.
 
-    What may differ between versions of the code is left to the worker: retries, retry policy and soft time limit
-    are in the header only when the call itself names them.
+    What may differ between versions of the code is left to the worker: retries, retry policy and time limits are
+    in the header only when the call itself names them.
 
     Args:
         call: The call; its options and arguments are checked already.
@@ -52,6 +52,7 @@ def build_envelope(
         max_retries=options.max_retries,
         retry=options.retry,
         soft_time_limit=options.soft_time_limit,
+        time_limit=options.time_limit,
         store_result=task.store_result if options.store_result is None else options.store_result,
         result_ttl=task.result_ttl if options.result_ttl is None else options.result_ttl,
         headers=options.headers or {},

@@ -22,6 +22,7 @@ from stem_core.contracts.providers import (
     StoreContext,
     StrategyProvider,
 )
+from stem_core.contracts.remote import ChildHost, ChildLink, ChildOpener, ChildPlan, RemoteInvoker
 from stem_core.contracts.state import Record, StateStore
 from stem_core.contracts.strategy import Call, ConcurrencyStrategy, Invoker
 
@@ -33,6 +34,10 @@ __all__ = [
     "BrokerCapabilities",
     "BrokerProvider",
     "Call",
+    "ChildHost",
+    "ChildLink",
+    "ChildOpener",
+    "ChildPlan",
     "ConcurrencyStrategy",
     "DefaultUrls",
     "Inspectable",
@@ -40,6 +45,7 @@ __all__ = [
     "KeepsDeadLetters",
     "Middleware",
     "Record",
+    "RemoteInvoker",
     "ResultBackend",
     "SettlesWithResults",
     "StateProvider",

@@ -9,8 +9,9 @@ from typing import Any
 from stem_core.clock import SYSTEM_CLOCK, Clock
 from stem_core.contracts.backend import ResultBackend
 from stem_core.contracts.broker import Broker, BrokerCapabilities
+from stem_core.contracts.remote import RemoteInvoker
 from stem_core.contracts.state import StateStore
-from stem_core.contracts.strategy import ConcurrencyStrategy, Invoker
+from stem_core.contracts.strategy import ConcurrencyStrategy
 from stem_core.model import StoreUrl
 from stem_core.model._value import value
 
@@ -67,11 +68,15 @@ class StrategyProvider:
     """Makes concurrency strategies of one name. ``open(invoker, slots)`` is called at worker start."""
 
     name: str
-    open: Callable[[Invoker, int], ConcurrencyStrategy]
+    open: Callable[[RemoteInvoker, int], ConcurrencyStrategy]
     #: Whether coroutine functions may run under it.
     runs_coroutines: bool
     #: Whether plain functions may run under it.
     runs_functions: bool
+    #: Whether a running call can be ended against its will, so that time limits of plain functions are kept.
+    preemptible: bool = False
+    #: Whether functions run in other processes, which import the app by themselves.
+    isolated: bool = False
 
 
 @value

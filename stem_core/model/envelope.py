@@ -42,6 +42,8 @@ class Header:
     retry: RetryPolicy | None = None
     #: Overrides the task's own soft time limit, in seconds.
     soft_time_limit: float | None = None
+    #: Overrides the task's own time limit, in seconds.
+    time_limit: float | None = None
     #: Whether the outcome is recorded in the result backend.
     store_result: bool = True
     #: How long the result is kept, in seconds; the session's default when None.

@@ -56,6 +56,8 @@ class HandedBack:
     reason: str
     delay: float = 0.0
     detail: str = ""
+    #: Whether it counts as a crash: the process that ran the task was lost.
+    charge: bool = False
 
 
 Outcome = Succeeded | Failed | Retried | Cancelled | Rejected | HandedBack

@@ -63,6 +63,7 @@ class Runtime:
         self.strategies: Registry[StrategyProvider] = gathered.strategies
         self._gathered = gathered
         self._urls: Urls | None = None
+        self._confined = False
 
     def plugin_rows(self) -> list[PluginRow]:
         """The lines of ``stem plugins``."""
@@ -84,6 +85,10 @@ class Runtime:
             BrokenPlugin: a selected plugin cannot be used; names each, why, and how to go on without.
         """
         require_usable(self.plugins, self.selection)
+
+    def confine(self) -> None:
+        """This is a child process of a worker: stores that only one process can see are another's, and refused."""
+        self._confined = True
 
     def urls(self) -> Urls:
         """Where things are stored: what was configured, else what the one plugin with a default proposes.
@@ -115,6 +120,11 @@ class Runtime:
         """
         url = self.urls().broker
         claim = self.brokers.claim(url.scheme)
+        if self._confined and not claim.provider.capabilities.shared:
+            raise ConfigurationError(
+                f"the broker {url} belongs to the worker's own process; this is a child of it",
+                hint="use ctx.enqueue, which the worker publishes, or a broker that processes share",
+            )
         return _entered(claim.provider.open, self._context(url, claim), claim.plugin)
 
     def open_backend(self) -> AbstractAsyncContextManager[ResultBackend]:
@@ -174,6 +184,7 @@ def assemble(
     directory: Path | None = None,
     signals: Signals | None = None,
     clock: Clock = SYSTEM_CLOCK,
+    sources: Sources | None = None,
 ) -> Runtime:
     """Read the settings, load the selected plugins, and let them connect. Opens nothing.
 
@@ -189,6 +200,7 @@ def assemble(
         directory: Where the search for a settings file begins; default the current folder.
         signals: The app's bus, on which it may have connected handlers already.
         clock: What stores are given as the time.
+        sources: Instead of environment and file, neither of which is read then.
 
     Raises:
         ConfigurationError: a setting or the selection cannot be used.
@@ -200,6 +212,7 @@ def assemble(
         code_origin=code_origin,
         environ=environ,
         directory=directory,
+        given=sources,
     )
     gathered = gather(sources)
     settings = resolve_sources(sources, gathered.sections, missing_sections=gathered.missing_sections())
@@ -242,12 +255,20 @@ def survey(
     return plugin_rows(gather(sources))
 
 
-def _sources(selection: Sequence[str] | None, *, command_line: Mapping[str, Any] | None, **given: Any) -> Sources:
+def _sources(
+    selection: Sequence[str] | None,
+    *,
+    command_line: Mapping[str, Any] | None,
+    given: Sources | None = None,
+    **read: Any,
+) -> Sources:
     said = dict(command_line or {})
     if selection:
         # One text, as in the environment: `-p a,b` is `-p a -p b`, and `-p ''` is an empty list.
         said["plugins"] = ",".join(selection)
-    return read_sources(command_line=said, **given)
+    if given is not None:
+        return given.overlay(said, read["code"] or {}, read["code_origin"])
+    return read_sources(command_line=said, **read)
 
 
 def _configure(signals: Signals, settings: Settings) -> None:

@@ -88,7 +88,9 @@ class WorkerSettings:
         None, parse=p.integer(1), unset="derived from the tasks", help="How many tasks run at once."
     )
     strategy: str = setting(
-        "auto", parse=p.name("strategy"), help="Where tasks run: auto, event_loop, threads, or a plugin's own."
+        "auto",
+        parse=p.name("strategy"),
+        help="Where tasks run: auto, event_loop, threads, processes, or a plugin's own.",
     )
     prefetch: int | None = setting(
         None,
@@ -125,6 +127,24 @@ class WorkerSettings:
     )
     track_started: bool = setting(
         False, parse=p.boolean(), help="Write the status running at once instead of with the first lease renewal."
+    )
+    processes: int | None = setting(
+        None,
+        parse=p.integer(1),
+        unset="as many as slots, at most the usable CPUs",
+        help="The most child processes that run tasks.",
+    )
+    max_tasks_per_child: int | None = setting(
+        None, parse=p.integer(1), unset="no limit", help="A child process is replaced after about this many tasks."
+    )
+    max_memory_per_child: int | None = setting(
+        None,
+        parse=p.size(2**20),
+        unset="no limit",
+        help="A child process is replaced when it holds about this much memory.",
+    )
+    max_age_per_child: float | None = setting(
+        None, parse=p.duration(1.0), unset="no limit", help="A child process is replaced when it is about this old."
     )
     call_timeout: float = setting(10.0, parse=p.duration(0.1), help="The longest that one call to a store may take.")
     log_level: Literal["debug", "info", "warning", "error", "critical"] = setting(

@@ -47,6 +47,8 @@ class Signals:
         self.worker_heartbeat = self._signal(events.WorkerHeartbeatEvent)
         self.worker_stopping = self._signal(events.WorkerStoppingEvent)
         self.worker_shutdown = self._signal(events.WorkerShutdownEvent)
+        self.worker_child_init = self._signal(events.WorkerChildInitEvent)
+        self.worker_child_shutdown = self._signal(events.WorkerChildShutdownEvent)
 
     def _signal(self, event: type[E]) -> Signal[E]:
         board = self._boards.setdefault(event.event_name, Board(self.errors))

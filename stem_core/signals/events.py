@@ -178,10 +178,14 @@ class TaskExpiredEvent(TaskEvent):
 
 @value
 class TaskCrashedEvent(TaskEvent):
-    """The delivery came to this worker because another was lost while it held it."""
+    """A process was lost while it ran the task. Told at once by the worker whose child it was, with what is known;
+    and whenever a worker is given a task that was lost before, with an empty ``detail``."""
 
     event_name: ClassVar[str] = "task-crashed"
+    #: How often a process was lost while it ran this task, this time included.
     crashes: int
+    #: How the process ended: its exit code or signal, and its peak memory.
+    detail: str = ""
 
 
 @value
@@ -269,6 +273,26 @@ class WorkerShutdownEvent(WorkerEvent):
 
     event_name: ClassVar[str] = "worker-shutdown"
     exit_code: int = 0
+
+
+@value
+class WorkerChildInitEvent(WorkerEvent):
+    """A child process of the worker is ready for its first task. Told in that child, on an event loop there."""
+
+    event_name: ClassVar[str] = "worker-child-init"
+    #: Of the child.
+    pid: int
+
+
+@value
+class WorkerChildShutdownEvent(WorkerEvent):
+    """A child process of the worker ends; not told by one that is killed. Told in that child."""
+
+    event_name: ClassVar[str] = "worker-child-shutdown"
+    #: Of the child.
+    pid: int
+    #: How many tasks it has run.
+    tasks: int
 
 
 #: The event is the record that the state store keeps: one class, one list of fields.

@@ -54,4 +54,4 @@ class BoundTask(Generic[P, R]):
 
     def options(self, **options: Unpack[CallArguments]) -> BoundTask[P, R]:
         """The same with more options; those named here replace earlier ones."""
-        return BoundTask(self.task, self.call_options.merged(options))
+        return BoundTask(self.task, self.task.checked(self.call_options.merged(options)))

@@ -30,6 +30,7 @@ class TaskArguments(TypedDict, total=False):
     max_retries: int | None
     retry: RetryPolicy | RetryRule
     soft_time_limit: Span | None
+    time_limit: Span | None
     strategy: str
     store_result: bool
     result_ttl: Span | None
@@ -49,6 +50,7 @@ class CallArguments(TypedDict, total=False):
     max_retries: int | None
     retry: RetryPolicy | None
     soft_time_limit: Span | None
+    time_limit: Span | None
     store_result: bool | None
     result_ttl: Span | None
 
@@ -65,6 +67,8 @@ class TaskOptions:
     retry: RetryPolicy | RetryRule = DEFAULT_RETRY
     #: How long one attempt may take before it is interrupted; None: no limit.
     soft_time_limit: float | None = None
+    #: How long one attempt may take before it is ended against its will; None: no limit.
+    time_limit: float | None = None
     #: Where it runs: ``auto`` or the name of a strategy.
     strategy: str = "auto"
     store_result: bool = True
@@ -101,6 +105,7 @@ class CallOptions:
     max_retries: int | None = None
     retry: RetryPolicy | None = None
     soft_time_limit: float | None = None
+    time_limit: float | None = None
     store_result: bool | None = None
     result_ttl: float | None = None
 
@@ -220,6 +225,7 @@ _TASK_CHECKS: dict[str, Callable[[str, Any], Any]] = {
     "max_retries": _retries,
     "retry": _policy_or_rule,
     "soft_time_limit": _span,
+    "time_limit": _span,
     "strategy": check_name,
     "store_result": _flag,
     "result_ttl": _span,
@@ -237,6 +243,7 @@ _CALL_CHECKS: dict[str, Callable[[str, Any], Any]] = {
     "max_retries": _retries,
     "retry": _optional(_policy),
     "soft_time_limit": _span,
+    "time_limit": _span,
     "store_result": _optional(_flag),
     "result_ttl": _span,
 }

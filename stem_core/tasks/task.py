@@ -8,7 +8,7 @@ import logging
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, Unpack
 
-from stem_core.errors import ConfigurationError, RetryTask
+from stem_core.errors import ConfigurationError, InvalidOption, RetryTask
 from stem_core.model import DEFAULT_RETRY, RetryPolicy
 from stem_core.model.names import check_name
 from stem_core.tasks.call import BoundTask, TaskCall
@@ -70,6 +70,17 @@ class Task(Generic[P, R, C]):
                 f"task {self.name} is a coroutine function and cannot run with strategy='threads'",
                 hint="leave strategy out to run it on the event loop, or make it a plain function (def)",
             )
+        if self.defaults.strategy == "threads" and self.defaults.time_limit is not None:
+            raise ConfigurationError(
+                f"task {self.name} has a time_limit, and strategy='threads': a thread cannot be stopped",
+                hint="use strategy='processes' or leave it out; or use soft_time_limit, and ctx.check() in the task",
+            )
+        soft, hard = self.defaults.soft_time_limit, self.defaults.time_limit
+        if soft is not None and hard is not None and soft >= hard:
+            raise ConfigurationError(
+                f"task {self.name} has a soft_time_limit of {soft:g} s, but ends at its time_limit of {hard:g} s",
+                hint="make soft_time_limit the smaller one, or leave it out",
+            )
         if not self.is_coroutine and self.defaults.strategy == "event_loop":
             raise ConfigurationError(
                 f"task {self.name} is a plain function; with strategy='event_loop' it would block all other tasks",
@@ -83,11 +94,14 @@ class Task(Generic[P, R, C]):
 
     @property
     def strategy(self) -> str:
-        """Where it runs: as it was defined, and for ``auto`` by its kind, ``event_loop`` or ``threads``."""
+        """Where it runs: as it was defined, and for ``auto`` by its kind: a coroutine function on the ``event_loop``, a
+        plain one in ``threads``, or in ``processes`` when it has a time limit."""
         chosen = self.defaults.strategy
         if chosen != "auto":
             return chosen
-        return "event_loop" if self.is_coroutine else "threads"
+        if self.is_coroutine:
+            return "event_loop"
+        return "threads" if self.defaults.time_limit is None else "processes"
 
     @property
     def takes_context(self) -> bool:
@@ -131,14 +145,28 @@ class Task(Generic[P, R, C]):
         """The task with options for the next calls: ``task.options(delay=30).enqueue(...)``.
 
         Spans are seconds or timedeltas: ``delay`` before the start, ``expires`` for the latest start,
-        ``soft_time_limit``, ``result_ttl``. ``at`` and ``expires`` take datetimes with a time zone. ``id``: the same id
-        is the same job.
+        ``soft_time_limit``, ``time_limit``, ``result_ttl``. ``at`` and ``expires`` take datetimes with a time zone.
+        ``id``: the same id is the same job.
 
         Raises:
-            InvalidOption: an unknown option, or a value that cannot be used.
+            InvalidOption: an unknown option, a value that cannot be used, or a time limit that cannot be enforced.
             InvalidName: a queue or id with a name that it may not have.
         """
-        return BoundTask(self, CallOptions.build(options))
+        return BoundTask(self, self.checked(CallOptions.build(options)))
+
+    def checked(self, options: CallOptions) -> CallOptions:
+        """The same options.
+
+        Raises:
+            InvalidOption: they do not go with this task.
+        """
+        if options.time_limit is not None and self.defaults.strategy == "threads":
+            raise InvalidOption(
+                "time_limit",
+                options.time_limit,
+                f"soft_time_limit instead: {self.name} has strategy='threads', and a thread cannot be stopped",
+            )
+        return options
 
     def decode_arguments(self, payload: bytes) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """As :meth:`Signature.decode_arguments`: the arguments after ``ctx``."""

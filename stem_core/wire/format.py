@@ -135,6 +135,8 @@ def _problem(header: Header) -> str:
         return f"max_retries {header.max_retries} is below 0"
     if header.soft_time_limit is not None and header.soft_time_limit <= 0:
         return f"soft_time_limit {header.soft_time_limit:g} is not above 0"
+    if header.time_limit is not None and header.time_limit <= 0:
+        return f"time_limit {header.time_limit:g} is not above 0"
     if header.result_ttl is not None and header.result_ttl <= 0:
         return f"result_ttl {header.result_ttl:g} is not above 0"
     if header.retry is not None and not _usable(header.retry):

@@ -131,7 +131,7 @@ class Announcer:
             return bool(signals.task_revoked if outcome.reason == "revoked" else signals.task_expired)
         if isinstance(outcome, Rejected):
             return bool(signals.task_rejected)
-        return bool(signals.task_handed_back)
+        return bool(signals.task_handed_back or (outcome is not None and outcome.charge and signals.task_crashed))
 
     async def _announce(self, entry: Entry, verdict: Verdict) -> None:
         signals, outcome, common = self._signals, entry.outcome, self._common(entry)
@@ -171,6 +171,11 @@ class Announcer:
         elif isinstance(outcome, Cancelled):
             await signals.task_expired.send(events.TaskExpiredEvent(detail=outcome.detail, **common))
         elif isinstance(outcome, HandedBack):
+            if outcome.charge and signals.task_crashed:
+                crashes = entry.delivery.crashes + 1
+                await signals.task_crashed.send(
+                    events.TaskCrashedEvent(crashes=crashes, detail=outcome.detail, **common)
+                )
             await signals.task_handed_back.send(
                 events.TaskHandedBackEvent(reason=outcome.reason, delay=outcome.delay, detail=outcome.detail, **common)
             )
@@ -231,5 +236,7 @@ class Announcer:
             logger.error("%s went to the dead letters as %s: %s", title, outcome.reason, outcome.detail)
         elif isinstance(outcome, Cancelled):
             logger.info("%s cancelled: %s %s", title, outcome.reason, outcome.detail)
+        elif outcome.charge:
+            logger.error("%s crashed, %d in all: %s", title, entry.delivery.crashes + 1, outcome.detail)
         elif outcome.reason != "unknown-task":
             logger.info("%s handed back: %s", title, outcome.reason)

@@ -17,7 +17,7 @@ def banner(app: Stem, settings: Settings, plan: Plan) -> list[str]:
     """The lines that tell what this worker is about to do. No secrets."""
     urls = app.runtime.urls()
     options = settings.worker
-    strategies = ", ".join(plan.providers) or "none: no task is registered"
+    strategies = ", ".join(_told(plan, name) for name in plan.providers) or "none: no task is registered"
     count = len(app.tasks)
     budget = options.shutdown_timeout
     drain, hard = (budget - margin for margin in margins(budget, options.soft_margin, options.hard_margin))
@@ -31,6 +31,12 @@ def banner(app: Stem, settings: Settings, plan: Plan) -> list[str]:
         app.runtime.plugins_line,
         f"stop: SIGTERM drains, interrupts after {drain:g} s, hands back after {hard:g} s; SIGINT interrupts at once",
     ]
+
+
+def _told(plan: Plan, name: str) -> str:
+    if not plan.providers[name].isolated:
+        return name
+    return f"{name} ({plan.processes} child{'ren' * (plan.processes != 1)})"
 
 
 def warnings(app: Stem, plan: Plan) -> list[str]:

@@ -1,10 +1,11 @@
-"""Interrupting what runs: soft time limits, revocations, lost leases and shutdown, all through one scope a delivery."""
+"""Interrupting what runs: time limits, revocations, lost leases and shutdown, all through one scope a delivery."""
 
 from __future__ import annotations
 
 import asyncio
 import heapq
 import itertools
+from collections.abc import Callable
 
 from stem_core.errors import InterruptReason
 from stem_core.worker.inflight import Entry, Stage
@@ -13,16 +14,27 @@ from stem_core.worker.inflight import Entry, Stage
 def interrupt(entry: Entry, reason: InterruptReason, detail: str = "") -> bool:
     """Ask a running entry to stop; the first reason stays. On the worker's loop only.
 
-    A coroutine is cancelled at its next await. A thread cannot be left: its function sees ``ctx.check()``.
+    A coroutine is cancelled at its next await. A thread cannot be left: its function sees ``ctx.check()``. A process
+    is told, so that its function sees it there; it is killed when its lease is lost.
     Returns whether this call was the first.
     """
     if entry.stage is not Stage.RUNNING or not mark(entry, reason, detail):
         return False
-    task = entry.task
+    if reason == "lease-lost" and kill(entry, reason):
+        return True
+    task, strategy, call = entry.task, entry.strategy, entry.call
+    if strategy is not None and call is not None and strategy.interrupt(call, reason):
+        return True
     # Cancelling the asyncio task that waits for a thread would lose the result of a function that ends all the same.
     if task is not None and task.is_coroutine and entry.asyncio_task is not None:
         entry.asyncio_task.cancel(reason)
     return True
+
+
+def kill(entry: Entry, reason: InterruptReason) -> bool:
+    """End what runs, where that is possible; any thread. Returns whether it is."""
+    strategy, call = entry.strategy, entry.call
+    return strategy is not None and call is not None and strategy.kill(call, reason)
 
 
 def mark(entry: Entry, reason: InterruptReason, detail: str = "") -> bool:
@@ -37,7 +49,7 @@ def mark(entry: Entry, reason: InterruptReason, detail: str = "") -> bool:
 
 
 class Deadlines:
-    """The soft time limits of all that runs: one heap and one timer a worker.
+    """The time limits of all that runs: one heap and one timer a worker.
 
     ``asyncio.timeout`` for every job costs 4.8 us each; an entry here costs 0.6.
     """
@@ -47,17 +59,20 @@ class Deadlines:
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
-        self._heap: list[tuple[float, int, Entry]] = []
+        #: When, in order, what, and whether it is to be ended against its will.
+        self._heap: list[tuple[float, int, Entry, bool]] = []
+        #: Called with what has reached its hard limit.
+        self.on_overrun: Callable[[Entry], None] = _nothing
         self._sequence = itertools.count()
         self._timer: asyncio.TimerHandle | None = None
         self._room = self.ROOM
 
-    def add(self, entry: Entry, seconds: float) -> None:
-        """Interrupt the entry as ``time-limit`` after ``seconds``, unless it has ended by then."""
+    def add(self, entry: Entry, seconds: float, *, hard: bool = False) -> None:
+        """Interrupt the entry as ``time-limit`` after ``seconds``, or end it, unless it has ended by then."""
         if len(self._heap) >= self._room:
             self._drop_ended()
         when = self._loop.time() + seconds
-        heapq.heappush(self._heap, (when, next(self._sequence), entry))
+        heapq.heappush(self._heap, (when, next(self._sequence), entry, hard))
         if self._heap[0][0] == when:
             self._arm()
 
@@ -83,8 +98,16 @@ class Deadlines:
         heap = self._heap
         # Entries that ended are dropped when they come up, or many at once: one by one would cost every job a search.
         while heap and (heap[0][0] <= now or heap[0][2].stage is not Stage.RUNNING):
-            entry = heapq.heappop(heap)[2]
-            if entry.stage is Stage.RUNNING:
+            _, _, entry, hard = heapq.heappop(heap)
+            if entry.stage is not Stage.RUNNING:
+                continue
+            if hard:
+                self.on_overrun(entry)
+            else:
                 interrupt(entry, "time-limit")
         self._timer = None
         self._arm()
+
+
+def _nothing(entry: Entry) -> None:
+    """Until somebody enforces hard limits."""

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import traceback
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any
 
 from stem_core.clock import Clock
 from stem_core.contracts import Call, ConcurrencyStrategy, Middleware
+from stem_core.errors import ProcessLost, RemoteError, TaskInterrupted
 from stem_core.model import (
     Cancelled,
     ErrorInfo,
@@ -20,15 +19,13 @@ from stem_core.model import (
 from stem_core.tasks import TaskContext
 from stem_core.tasks.context import current
 from stem_core.worker.cancellation import Deadlines
+from stem_core.worker.describing import describe, encodable, traceback_of
 from stem_core.worker.inflight import Entry
 from stem_core.worker.invoker import Unbindable, Unencodable
 
-#: Longer tracebacks are cut in the middle, in characters.
-MAX_TRACEBACK = 20_000
-
 
 class Executor:
-    """Context, middleware, soft time limit, strategy. Values in, an outcome out; it never raises."""
+    """Context, middleware, time limits, strategy. Values in, an outcome out; it never raises."""
 
     def __init__(
         self,
@@ -37,6 +34,7 @@ class Executor:
         deadlines: Deadlines,
         clock: Clock,
         *,
+        isolated: frozenset[str],
         worker: str,
         state: object,
         default_max_retries: int,
@@ -45,6 +43,8 @@ class Executor:
     ) -> None:
         #: By the task's name.
         self._strategies = strategies
+        #: Tasks whose clocks start when a process is free for them.
+        self._isolated = isolated
         self._middleware = tuple(middleware)
         self._deadlines = deadlines
         self._clock = clock
@@ -59,22 +59,36 @@ class Executor:
         header, task = entry.header, entry.task
         assert header is not None
         assert task is not None
-        soft_limit = header.soft_time_limit if header.soft_time_limit is not None else task.defaults.soft_time_limit
-        entry.started_at = started_at = self._clock.monotonic()
+        entry.started_at = self._clock.monotonic()
         entry.ctx = ctx = TaskContext(
             header,
             attempt=entry.delivery.attempt,
             run=entry.delivery.receipt.run,
             worker=self._worker,
             state=self._state,
-            deadline=None if soft_limit is None else started_at + soft_limit,
             on_progress=self._on_progress,
         )
         current.set(ctx)
         if self._on_started is not None:
             self._on_started(entry)
+        if task.name not in self._isolated:
+            self.start_clocks(entry)
+
+    def start_clocks(self, entry: Entry) -> None:
+        """The function is called now: its time limits count from here."""
+        header, task, ctx = entry.header, entry.task, entry.ctx
+        assert header is not None
+        assert task is not None
+        assert ctx is not None
+        soft_limit = header.soft_time_limit if header.soft_time_limit is not None else task.defaults.soft_time_limit
+        hard_limit = header.time_limit if header.time_limit is not None else task.defaults.time_limit
+        if task.name in self._isolated:
+            entry.started_at = self._clock.monotonic()
         if soft_limit is not None:
+            ctx.deadline = entry.started_at + soft_limit
             self._deadlines.add(entry, soft_limit)
+        if hard_limit is not None:
+            self._deadlines.add(entry, hard_limit, hard=True)
 
     async def execute(self, entry: Entry) -> Outcome:
         """Run the function under its strategy, inside the middleware."""
@@ -89,13 +103,16 @@ class Executor:
             payload=entry.delivery.message.payload,
             context=ctx,
         )
-        strategy = self._strategies[task.name]
+        entry.call = call
+        entry.strategy = strategy = self._strategies[task.name]
         try:
             if self._middleware:
                 result = await self._through_middleware(ctx, strategy, call)
             else:
                 result = await strategy.run(call)
             return Succeeded(result=result)
+        except ProcessLost as error:
+            return HandedBack(reason="crashed", detail=error.message, charge=True)
         except Exception as error:
             return self._failed(entry, error)
         except BaseException as error:
@@ -113,11 +130,16 @@ class Executor:
             proceed = _step(middleware, ctx, proceed)
         return await proceed()
 
+    def overrun(self, entry: Entry) -> Outcome:
+        """What becomes of an entry that does not end at its time limit, nor after."""
+        entry.runtime = self._clock.monotonic() - entry.started_at
+        return self._interrupted(entry, TaskInterrupted("time-limit"))
+
     def _failed(self, entry: Entry, error: Exception) -> Outcome:
         if isinstance(error, Unbindable):
             return Failed(reason="bad-arguments", error=describe(error.__cause__ or error))
         if isinstance(error, Unencodable):
-            return Failed(reason="bad-result", error=ErrorInfo(type="TypeError", message=_encodable(str(error))))
+            return Failed(reason="bad-result", error=ErrorInfo(type="TypeError", message=encodable(str(error))))
         if entry.interrupt is not None and entry.interrupt != "time-limit":
             # Cleaning up after a cancellation may raise something of its own: the attempt was cut short all the same.
             return self._interrupted(entry, error)
@@ -128,13 +150,12 @@ class Executor:
         if reason == "revoked":
             return Cancelled(reason="revoked", detail=entry.interrupted_detail)
         if reason == "time-limit":
-            limit = entry.header.soft_time_limit if entry.header is not None else None
-            if limit is None and entry.task is not None:
-                limit = entry.task.defaults.soft_time_limit
+            # What was killed, or is left behind, raised nothing: there is no traceback but that of the worker.
+            raised = not (entry.overran and isinstance(error, TaskInterrupted))
             info = ErrorInfo(
                 type="stem_core.errors.TaskInterrupted",
-                message=f"stopped at its soft time limit of {limit:g} s",
-                traceback=_traceback(error),
+                message=_overdue(entry),
+                traceback=traceback_of(error) if raised else "",
             )
             return self._retry_or_give_up(entry, "time-limit", error, info)
         if reason is not None:
@@ -149,42 +170,30 @@ class Executor:
         allowed = header.max_retries if header.max_retries is not None else task.defaults.max_retries
         if allowed is None:
             allowed = self._default_max_retries
-        delay = task.retry_delay(error, attempt, header.retry) if attempt <= allowed else None
+        delay: float | None = None
+        if attempt <= allowed:
+            # An error that was raised in another process was judged there, where it was more than a text.
+            if isinstance(error, RemoteError):
+                delay = error.retry_delay
+            else:
+                delay = task.retry_delay(error, attempt, header.retry)
         if delay is None:
             return Failed(reason=reason, error=info)
         return Retried(reason=reason, error=info, delay=delay)
+
+
+def _overdue(entry: Entry) -> str:
+    header, task = entry.header, entry.task
+    assert header is not None
+    assert task is not None
+    if entry.overran:
+        limit = header.time_limit if header.time_limit is not None else task.defaults.time_limit
+        return f"ended at its time limit of {limit:g} s"
+    limit = header.soft_time_limit if header.soft_time_limit is not None else task.defaults.soft_time_limit
+    return f"stopped at its soft time limit of {limit:g} s"
 
 
 def _step(
     middleware: Middleware, ctx: TaskContext, proceed: Callable[[], Awaitable[bytes]]
 ) -> Callable[[], Awaitable[bytes]]:
     return lambda: middleware.run(ctx, proceed)
-
-
-def describe(error: BaseException) -> ErrorInfo:
-    """An exception as text: its type, message and traceback, without the frames of the worker."""
-    cls = type(error)
-    name = cls.__qualname__ if cls.__module__ in ("builtins", "__main__") else f"{cls.__module__}.{cls.__qualname__}"
-    try:
-        message = str(error)
-    except Exception as broken:
-        message = f"<{cls.__qualname__}.__str__ raised {type(broken).__name__}>"
-    return ErrorInfo(type=name, message=_encodable(message), traceback=_traceback(error))
-
-
-def _encodable(text: str) -> str:
-    """Lone surrogates, as in the name of a file that is no UTF-8, would make a record that no store can write."""
-    return text.encode("utf-8", "backslashreplace").decode()
-
-
-def _traceback(error: BaseException) -> str:
-    frames: Any = error.__traceback__
-    # What stands above the task's own first frame is the same for every error and says nothing to its author.
-    while frames is not None and frames.tb_frame.f_globals.get("__name__", "").startswith("stem_core."):
-        frames = frames.tb_next
-    own = frames if frames is not None else error.__traceback__
-    text = _encodable("".join(traceback.format_exception(type(error), error, own)))
-    if len(text) <= MAX_TRACEBACK:
-        return text
-    half = MAX_TRACEBACK // 2
-    return f"{text[:half]}\n... {len(text) - MAX_TRACEBACK:,} characters left out ...\n{text[-half:]}"

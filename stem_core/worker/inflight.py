@@ -7,6 +7,7 @@ from collections import deque
 from enum import Enum
 from typing import TYPE_CHECKING
 
+from stem_core.contracts import Call, ConcurrencyStrategy
 from stem_core.errors import InterruptReason
 from stem_core.model import Delivery, Header, Outcome
 
@@ -34,6 +35,7 @@ class Entry:
 
     __slots__ = (
         "asyncio_task",
+        "call",
         "claimed_at",
         "ctx",
         "delivery",
@@ -42,11 +44,12 @@ class Entry:
         "interrupted_detail",
         "lease_deadline",
         "outcome",
+        "overran",
         "running_recorded",
         "runtime",
-        "soft_deadline",
         "stage",
         "started_at",
+        "strategy",
         "task",
     )
 
@@ -66,7 +69,10 @@ class Entry:
         self.asyncio_task: asyncio.Task[None] | None = None
         self.started_at = 0.0
         self.runtime = 0.0
-        self.soft_deadline: float | None = None
+        self.call: Call | None = None
+        self.strategy: ConcurrencyStrategy | None = None
+        #: Whether it was still running at its time limit.
+        self.overran = False
         #: Whoever interrupts it first; from then on it does not change.
         self.interrupt: InterruptReason | None = None
         self.interrupted_detail = ""

@@ -13,15 +13,16 @@ from typing import TYPE_CHECKING, Any
 
 from stem_core.client.session import open_session
 from stem_core.clock import Clock
-from stem_core.errors import StoreError
+from stem_core.errors import StoreError, WorkerFailed
 from stem_core.model import HEARTBEATS, Heartbeat, Release, Settlement, WorkerPhase
 from stem_core.tasks import import_tasks
 from stem_core.worker.banner import banner, warnings
-from stem_core.worker.cancellation import interrupt
+from stem_core.worker.cancellation import interrupt, kill
 from stem_core.worker.identity import claim_identity, host_name
 from stem_core.worker.inflight import Entry, InFlight, Stage
 from stem_core.worker.line import Line, build_line
 from stem_core.worker.news import News
+from stem_core.worker.outfit import locate
 from stem_core.worker.plan import make_plan
 from stem_core.worker.pulse import Pulse
 from stem_core.worker.revocations import Revocations
@@ -39,6 +40,9 @@ logger = logging.getLogger("stem_core.worker")
 HARD_FLUSH = 1.5
 #: And this long for coroutines to take their cancellation.
 HARD_GRACE = 0.3
+
+#: A worker that has lost more than this part of its slots ends, to be started anew by whoever looks after it.
+MAX_LOST = 0.25
 
 
 class _StoppedAtStart(Exception):
@@ -58,6 +62,9 @@ class Life:
         self._clock = clock
         self._settings = runtime.settings.overlay(command_line=command_line, code=code, code_origin=code_origin)
         self.plan = make_plan(self._settings, app.tasks, runtime.strategies)
+        if self.plan.isolated:
+            # Better here than in the first child.
+            locate(app, self._settings.app.app)
         self._incarnation = secrets.token_hex(8)
         self._started_at = clock.now()
         self._inflight = InFlight()
@@ -78,6 +85,8 @@ class Life:
         self.interrupted = False
         #: Whether something runs on that could not be stopped.
         self.abandoned = False
+        #: Why the worker ends to be started anew; empty when it does not.
+        self._worn = ""
 
     @property
     def phase(self) -> WorkerPhase:
@@ -165,7 +174,15 @@ class Life:
                     state=state,
                     view=view,
                 )
+                line.slots.on_lost = self._on_lost
+                await self._start_strategies(line, machine)
                 await self._serve(line, machine, session)
+            if self._worn:
+                raise WorkerFailed(
+                    f"worker {self.plan.worker} has to be started anew: {self._worn}",
+                    hint="the log names the tasks; a coroutine that ignores its cancellation, or a thread that never "
+                    "looks at ctx.check(), can be stopped with strategy='processes' only",
+                )
             failed = False
         except _StoppedAtStart:
             failed = False
@@ -191,6 +208,21 @@ class Life:
             if scope.expired():
                 raise _StoppedAtStart from None
             raise
+
+    async def _start_strategies(self, line: Line, machine: StopMachine) -> None:
+        """What takes time before the first claim: child processes."""
+        ready = False
+        try:
+            starting = asyncio.gather(*(strategy.start() for strategy in line.strategies.values()))
+            if await _first(asyncio.wait((starting,)), machine.reached("warm")) == 1:
+                starting.cancel()
+                raise _StoppedAtStart
+            await starting
+            ready = True
+        finally:
+            if not ready:
+                for strategy in line.strategies.values():
+                    await strategy.close("abandon")
 
     async def _serve(self, line: Line, machine: StopMachine, session: Session) -> None:
         try:
@@ -241,6 +273,7 @@ class Life:
                 line.hand_back_all()
                 await _first(line.settler.settled(), asyncio.sleep(HARD_FLUSH))
                 self.abandoned = await _first(line.slots.drained(), asyncio.sleep(HARD_GRACE)) == 1
+        self.abandoned = self.abandoned or line.slots.lost > 0
         self.interrupted = line.settler.interrupted > 0
         unsettled = len(self._inflight)
         if unsettled:
@@ -261,13 +294,14 @@ class Life:
         held = [entry for entry in self._inflight.snapshot() if entry.stage is not Stage.GONE]
         for entry in held:
             interrupt(entry, "shutdown")
+            kill(entry, "shutdown")
         settlements = [Settlement(receipt=entry.delivery.receipt, action=Release()) for entry in held]
         if settlements:
             try:
                 await session.deadline("broker: settle", session.broker.settle(settlements), seconds=HARD_FLUSH)
             except StoreError as error:
                 logger.error("could not hand back %d deliveries; their leases will end: %s", len(held), error.message)
-        self.abandoned = await _first(line.slots.drained(), asyncio.sleep(HARD_GRACE)) == 1
+        self.abandoned = await _first(line.slots.drained(), asyncio.sleep(HARD_GRACE)) == 1 or line.slots.lost > 0
 
     async def _anything_queued(self) -> bool:
         session = self._app.session
@@ -327,6 +361,11 @@ class Life:
         if self._app.signals.task_progress and self._line is not None:
             for entry in entries:
                 self._news.spawn(self._line.announcer.progress(entry))
+
+    def _on_lost(self, lost: int) -> None:
+        if lost > self.plan.concurrency * MAX_LOST and self._machine is not None and not self._worn:
+            self._worn = f"{lost} of {self.plan.concurrency} slots are lost to tasks that do not end"
+            self._machine.request("warm", self._worn)
 
     def _on_failure(self, error: BaseException) -> None:
         self._failure = error

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 import attrs
@@ -12,12 +12,13 @@ from stem_core.contracts import ConcurrencyStrategy
 from stem_core.model import HandedBack
 from stem_core.tasks import TaskContext
 from stem_core.worker.announce import Announcer
-from stem_core.worker.cancellation import Deadlines, interrupt
+from stem_core.worker.cancellation import Deadlines, interrupt, kill
 from stem_core.worker.executor import Executor
 from stem_core.worker.gate import Gate
 from stem_core.worker.inflight import Entry, InFlight, Stage
 from stem_core.worker.intake import Intake
-from stem_core.worker.invoker import TaskInvoker
+from stem_core.worker.limits import Enforcer
+from stem_core.worker.remote import WorkerInvoker, child_plan
 from stem_core.worker.settle import Settler
 from stem_core.worker.slots import Slots
 
@@ -64,6 +65,7 @@ class Line:
             if entry.stage is Stage.RUNNING:
                 running = True
                 interrupt(entry, "shutdown")
+                kill(entry, "shutdown")
             self.settler.take(entry, HandedBack(reason="shutdown"))
         return running
 
@@ -89,7 +91,13 @@ def build_line(
     inflight, clock, app, options = view.inflight, session.clock, session.app, settings.worker
     announcer = Announcer(app.signals, clock, plan.worker, max_message_size=settings.app.max_message_size)
     deadlines = Deadlines(asyncio.get_running_loop())
-    invoker = TaskInvoker(app.tasks)
+    progressed = _progressed(view)
+    invoker = WorkerInvoker(
+        app.tasks,
+        clock,
+        on_progress=progressed,
+        plan=lambda: child_plan(app, settings, plan, owns_process=view.owns_process),
+    )
     strategies = {name: provider.open(invoker, plan.concurrency) for name, provider in plan.providers.items()}
     gate = Gate(
         app.tasks,
@@ -100,15 +108,18 @@ def build_line(
         unknown_task_grace=options.unknown_task_grace,
     )
     settler = Settler(session, inflight, announcer, worker=plan.worker, result_ttl=settings.app.result_ttl)
+    executor = _executor(session, settings, plan, strategies, deadlines, state=state, view=view, on_progress=progressed)
+    invoker.on_begin = _begun(executor, view)
     slots = Slots(
         inflight,
         gate=gate,
-        executor=_executor(session, settings, plan, strategies, deadlines, state=state, view=view),
+        executor=executor,
         settler=settler,
         announcer=announcer,
         signals=app.signals,
         concurrency=plan.concurrency,
     )
+    deadlines.on_overrun = Enforcer(executor, slots, settler).overrun
     intake = Intake(
         session.broker,
         plan.subscription,
@@ -134,6 +145,24 @@ def build_line(
     )
 
 
+def _progressed(view: WorkerView) -> Callable[[TaskContext], None]:
+    def progressed(ctx: TaskContext) -> None:
+        entry = view.inflight.get(ctx.id)
+        if entry is not None and entry.ctx is ctx:
+            view.dirty.add(entry)
+
+    return progressed
+
+
+def _begun(executor: Executor, view: WorkerView) -> Callable[[TaskContext], None]:
+    def begun(ctx: TaskContext) -> None:
+        entry = view.inflight.get(ctx.id)
+        if entry is not None and entry.ctx is ctx:
+            executor.start_clocks(entry)
+
+    return begun
+
+
 def _executor(
     session: Session,
     settings: Settings,
@@ -143,22 +172,17 @@ def _executor(
     *,
     state: object,
     view: WorkerView,
+    on_progress: Callable[[TaskContext], None],
 ) -> Executor:
-    inflight = view.inflight
-
-    def progressed(ctx: TaskContext) -> None:
-        entry = inflight.get(ctx.id)
-        if entry is not None and entry.ctx is ctx:
-            view.dirty.add(entry)
-
     return Executor(
         {task: strategies[strategy] for task, strategy in plan.strategy_of.items()},
         session.middleware,
         deadlines,
         session.clock,
+        isolated=plan.isolated,
         worker=plan.worker,
         state=state,
         default_max_retries=settings.app.default_max_retries,
-        on_progress=progressed,
+        on_progress=on_progress,
         on_started=view.dirty.add if settings.worker.track_started else None,
     )

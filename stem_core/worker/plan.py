@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -13,6 +12,7 @@ from stem_core.errors import ConfigurationError
 from stem_core.model import Subscription
 from stem_core.tasks import TaskRegistry
 from stem_core.tasks.task import AnyTask
+from stem_core.worker.cpus import usable_cpus
 from stem_core.worker.identity import worker_id
 
 if TYPE_CHECKING:
@@ -37,6 +37,10 @@ class Plan:
     strategy_of: dict[str, str]
     #: The providers of the strategies in use, by name.
     providers: dict[str, StrategyProvider]
+    #: Tasks that run in child processes.
+    isolated: frozenset[str]
+    #: The most child processes.
+    processes: int
     #: Tasks whose queue this worker does not read, by queue.
     unread: dict[str, list[str]]
 
@@ -59,7 +63,11 @@ def make_plan(settings: Settings, tasks: TaskRegistry, strategies: Registry[Stra
     for name, queue in sorted(queue_of.items()):
         if queue not in subscription.queues:
             unread.setdefault(queue, []).append(name)
-    concurrency, reason = _concurrency(options.concurrency, [strategy_of[name] for name in read or strategy_of])
+    isolated = frozenset(name for name, strategy in strategy_of.items() if providers[strategy].isolated)
+    for name in sorted(isolated):
+        _refuse_main(tasks[name])
+    used = [providers[strategy_of[name]] for name in read or strategy_of]
+    concurrency, reason = _concurrency(options.concurrency, used)
     prefetch = options.prefetch
     if prefetch is None:
         prefetch = int(concurrency * options.prefetch_multiplier)
@@ -71,20 +79,19 @@ def make_plan(settings: Settings, tasks: TaskRegistry, strategies: Registry[Stra
         prefetch=prefetch,
         strategy_of=strategy_of,
         providers=providers,
+        isolated=isolated,
+        processes=min(concurrency, options.processes or usable_cpus()),
         unread=unread,
     )
 
 
-def usable_cpus() -> int:
-    """The processors that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def _concurrency(configured: int | None, used: Sequence[str]) -> tuple[int, str]:
+def _concurrency(configured: int | None, used: Sequence[StrategyProvider]) -> tuple[int, str]:
     if configured is not None:
         return configured, "as set"
-    if all(strategy == "event_loop" for strategy in used):
+    if all(provider.name == "event_loop" for provider in used):
         return EVENT_LOOP_SLOTS, "all tasks on the event loop"
+    if any(provider.isolated for provider in used):
+        return usable_cpus(), "some tasks in processes"
     return min(32, usable_cpus() + 4), "some tasks in threads"
 
 
@@ -96,12 +103,23 @@ def _strategy(task: AnyTask, preferred: str, strategies: Registry[StrategyProvid
     provider = strategies.get(chosen)
     if not _can_run(provider, task):
         kind = "coroutine" if task.is_coroutine else "plain"
+        limit = "" if task.defaults.time_limit is None else " with a time limit"
         raise ConfigurationError(
-            f"task {task.name} is a {kind} function, which the strategy {chosen!r} does not run",
+            f"task {task.name} is a {kind} function{limit}, which the strategy {chosen!r} does not run",
             hint="leave the task's strategy out, or name one that runs it",
         )
     return chosen
 
 
 def _can_run(provider: StrategyProvider, task: AnyTask) -> bool:
-    return provider.runs_coroutines if task.is_coroutine else provider.runs_functions
+    if task.is_coroutine:
+        return provider.runs_coroutines
+    return provider.runs_functions and (provider.preemptible or task.defaults.time_limit is None)
+
+
+def _refuse_main(task: AnyTask) -> None:
+    if task.function.__module__ == "__main__":
+        raise ConfigurationError(
+            f"task {task.name} is defined in the program itself (__main__), which child processes cannot import",
+            hint="move it into a module of its own (tasks.py) and import that, or run it with another strategy",
+        )

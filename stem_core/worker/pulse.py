@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Self
 from stem_core.errors import StoreError
 from stem_core.model import HEARTBEATS, Release, Settlement
 from stem_core.wire import encode_heartbeat
+from stem_core.worker.cancellation import kill
 from stem_core.worker.inflight import Stage
 from stem_core.worker.leases import Leases
 from stem_core.worker.os_signals import listen
@@ -194,6 +195,8 @@ class Pulse:
         self._resorted = True
         view = self._view
         held = [entry for entry in view.inflight.snapshot() if entry.stage is not Stage.GONE]
+        for entry in held:
+            kill(entry, "shutdown")
         settlements = [
             Settlement(receipt=entry.delivery.receipt, action=Release(charge=charge and entry.started))
             for entry in held

@@ -22,7 +22,7 @@ from stem_core.model import (
 )
 from stem_core.model.delivery import LOST
 from stem_core.worker.backoff import Backoff
-from stem_core.worker.executor import describe
+from stem_core.worker.describing import describe
 from stem_core.worker.inflight import Entry, InFlight, Stage
 from stem_core.worker.settlement import action_of, status_of
 

@@ -29,7 +29,7 @@ def action_of(outcome: Outcome) -> Action:
     if isinstance(outcome, Retried):
         return Retry(delay=outcome.delay)
     if isinstance(outcome, HandedBack):
-        return Release(delay=outcome.delay)
+        return Release(delay=outcome.delay, charge=outcome.charge)
     if isinstance(outcome, Failed):
         return DeadLetter(reason=outcome.reason, detail=f"{outcome.error.type}: {outcome.error.message}")
     return DeadLetter(reason=outcome.reason, detail=outcome.detail)
@@ -58,9 +58,11 @@ def status_of(entry: Entry, outcome: Outcome, *, worker: str, now: float, defaul
             return None
         state, reason = TaskState.FAILED, outcome.reason
         error = ErrorInfo(type="", message=outcome.detail)
-    elif entry.running_recorded:
+    elif entry.running_recorded or outcome.charge:
         # It was seen running and waits again: without this the backend would say "running" of a queued message.
         state, reason = TaskState.QUEUED, outcome.reason
+        if outcome.charge:
+            error = ErrorInfo(type="stem_core.errors.ProcessLost", message=outcome.detail)
     else:
         return None
     ctx = entry.ctx

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import io
+import logging
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from stem_core.model import HandedBack, Outcome
@@ -15,6 +18,8 @@ from stem_core.worker.inflight import Entry, InFlight, Stage
 
 if TYPE_CHECKING:
     from stem_core.worker.settle import Settler
+
+logger = logging.getLogger("stem_core.worker")
 
 
 class Slots:
@@ -46,6 +51,15 @@ class Slots:
         self._idle = asyncio.Event()
         self._idle.set()
         self._open = True
+        #: Entries that were given up though they run on.
+        self._lost: set[Entry] = set()
+        #: Called with the number of lost slots, when there is one more.
+        self.on_lost: Callable[[int], None] = _nothing
+
+    @property
+    def lost(self) -> int:
+        """How many slots are held by what runs on though it was given up."""
+        return len(self._lost)
 
     @property
     def free(self) -> int:
@@ -85,6 +99,7 @@ class Slots:
         finally:
             inflight = self._inflight
             inflight.running -= 1
+            self._lost.discard(entry)
             if entry.interrupt == "lease-lost":
                 entry.outcome = outcome
                 self._settler.lose(entry)
@@ -92,8 +107,26 @@ class Slots:
                 self._settler.take(entry, outcome)
             if inflight.waiting:
                 self.start_waiting()
-            if not inflight.running:
+            if inflight.running == len(self._lost):
                 self._idle.set()
+
+    def lose(self, entry: Entry) -> None:
+        """Nobody waits for this entry any more, but its slot is free only when it ends after all."""
+        self._lost.add(entry)
+        if self._inflight.running == len(self._lost):
+            self._idle.set()
+        stack = io.StringIO()
+        if entry.asyncio_task is not None:
+            entry.asyncio_task.print_stack(file=stack)
+        logger.error(
+            "%s[%s] runs on after its time limit and is left behind; %d of %d slots are lost\n%s",
+            entry.ctx.task if entry.ctx is not None else "?",
+            entry.delivery.message.id,
+            len(self._lost),
+            self.concurrency,
+            stack.getvalue().rstrip(),
+        )
+        self.on_lost(len(self._lost))
 
     def close(self) -> list[Entry]:
         """Start nothing more; returns what was prefetched and has not started."""
@@ -103,5 +136,9 @@ class Slots:
         return unstarted
 
     async def drained(self) -> None:
-        """Return when nothing runs."""
+        """Return when nothing runs but what was left behind."""
         await self._idle.wait()
+
+
+def _nothing(lost: int) -> None:
+    """Until a worker wants to know."""

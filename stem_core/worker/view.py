@@ -11,7 +11,7 @@ import attrs
 from stem_core.clock import Clock
 from stem_core.errors import InterruptReason
 from stem_core.model import Heartbeat
-from stem_core.worker.cancellation import mark
+from stem_core.worker.cancellation import kill, mark
 from stem_core.worker.inflight import Entry, InFlight
 from stem_core.worker.revocations import Revocations
 from stem_core.worker.stopping import StopMachine
@@ -69,4 +69,7 @@ class WorkerView:
         """Interrupt an entry from any thread: ``ctx.check()`` raises from now on, the loop does the rest."""
         if entry.interrupt is None:
             mark(entry, reason, detail)
+            if reason == "lease-lost":
+                # Here and now: the loop may be blocked, and another worker may be granted it at any moment.
+                kill(entry, reason)
             self.post(self.on_interrupt, entry)

@@ -44,6 +44,12 @@ class TestEventLoop(StrategyContract):
         assert invoker.ended == ["a"]
 
 
+class TestProcesses(StrategyContract):
+    @pytest.fixture
+    def provider(self) -> StrategyProvider:
+        return PROVIDERS["processes"]
+
+
 class TestThreads(StrategyContract):
     @pytest.fixture
     def provider(self) -> StrategyProvider:

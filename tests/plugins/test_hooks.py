@@ -143,7 +143,7 @@ async def test_register_brokers_backends_and_state_stores(bells, start, project)
 def test_register_concurrency_strategies(bells, start):
     runtime = start()
     assert runtime.strategies.get("belfry").open is print
-    assert runtime.strategies.keys == ("belfry", "event_loop", "threads")
+    assert runtime.strategies.keys == ("belfry", "event_loop", "processes", "threads")
 
 
 async def test_connect_signals_by_a_view_that_knows_its_owner(bells, start):

@@ -115,7 +115,7 @@ def test_the_builtins_come_in_by_the_same_door(start):
     builtin = runtime.brokers.claim("memory").plugin
     assert str(builtin) == "builtin (stem-core 0.1.0)"
     assert runtime.strategies.claim("threads").plugin is builtin
-    assert runtime.strategies.keys == ("event_loop", "threads")
+    assert runtime.strategies.keys == ("event_loop", "processes", "threads")
 
 
 def test_a_module_that_is_not_installed_can_be_selected(site, start, monkeypatch):

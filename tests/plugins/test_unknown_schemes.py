@@ -112,5 +112,5 @@ def test_a_loaded_plugin_without_that_kind(site, start):
 def test_an_unknown_strategy(start):
     assert refusal(start().strategies, "thread") == (
         "no concurrency strategy for 'thread': no installed plugin provides it\n"
-        "  hint: did you mean 'threads'? there is a concurrency strategy for 'event_loop', 'threads'"
+        "  hint: did you mean 'threads'? there is a concurrency strategy for 'event_loop', 'processes', 'threads'"
     )

@@ -122,7 +122,8 @@ def test_tasks_as_json(stem, write, shared):
     rows = json.loads(stem("tasks", "-A", "tasks:app", "--json", *shared).out)
     assert rows[1] == {
         "name": "tasks.send", "aliases": ["old.name"], "queue": "mail", "strategy": "event_loop", "priority": 5,
-        "max_retries": 7, "soft_time_limit": 2.5, "expires": None, "store_result": True, "about": "Sends one.",
+        "max_retries": 7, "soft_time_limit": 2.5, "time_limit": None, "expires": None, "store_result": True,
+        "about": "Sends one.",
     }  # fmt: skip
 
 
@@ -142,9 +143,9 @@ def test_tasks_as_markdown(stem, write, shared):
     assert (done.code, done.err) == (0, "")
     call = r"`tasks.send(to: int \| str, *, note: str = 'a\|b')`"
     assert done.out.splitlines() == [
-        "| task | also | queue | priority | retries | time limit (s) | what it does |",
-        "|---|---|---|---|---|---|---|",
-        rf"| {call} | old.name | mail | 5 | 3 | 2.5 | Sends one \| two. |",
+        "| task | also | queue | priority | retries | soft limit (s) | time limit (s) | what it does |",
+        "|---|---|---|---|---|---|---|---|",
+        rf"| {call} | old.name | mail | 5 | 3 | 2.5 |  | Sends one \| two. |",
     ]
     assert stem("tasks", "-A", "tasks:app", "--markdown", "--json", *shared).code == 2
 

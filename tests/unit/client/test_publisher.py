@@ -23,6 +23,7 @@ async def plain(n: int = 0) -> None: ...
     max_retries=9,
     retry=RetryPolicy.fixed(5),
     soft_time_limit=60,
+    time_limit=90,
     store_result=False,
     result_ttl=120,
     expires=300,
@@ -65,6 +66,7 @@ def test_options_of_the_task():
         max_retries=None,
         retry=None,
         soft_time_limit=None,
+        time_limit=None,
     )
 
 
@@ -75,6 +77,7 @@ def test_options_of_the_call_go_first():
         max_retries=0,
         retry=RetryPolicy.fixed(1),
         soft_time_limit=timedelta(minutes=1),
+        time_limit=timedelta(minutes=2),
         store_result=True,
         result_ttl=5,
         expires=10,
@@ -91,6 +94,7 @@ def test_options_of_the_call_go_first():
         max_retries=0,
         retry=RetryPolicy.fixed(1),
         soft_time_limit=60.0,
+        time_limit=120.0,
         store_result=True,
         result_ttl=5,
         headers={"tenant": "a"},

@@ -20,6 +20,7 @@ def test_a_task_that_says_nothing_has_the_documented_defaults():
         max_retries=None,
         retry=DEFAULT_RETRY,
         soft_time_limit=None,
+        time_limit=None,
         strategy="auto",
         store_result=True,
         result_ttl=None,
@@ -34,13 +35,14 @@ def test_every_option_of_a_task_is_taken():
         "max_retries": 0,
         "retry": RetryPolicy.fixed(1),
         "soft_time_limit": timedelta(minutes=2),
+        "time_limit": timedelta(minutes=3),
         "strategy": "threads",
         "store_result": False,
         "result_ttl": 60,
         "expires": timedelta(hours=1),
     }
     built = TaskOptions.build(given)
-    expected = given | {"soft_time_limit": 120.0, "result_ttl": 60.0, "expires": 3600.0}
+    expected = given | {"soft_time_limit": 120.0, "time_limit": 180.0, "result_ttl": 60.0, "expires": 3600.0}
     assert attrs.asdict(built, recurse=False) == expected
     assert set(given) == set(TaskArguments.__annotations__)
 
@@ -56,6 +58,7 @@ def test_every_option_of_a_call_is_taken():
         "max_retries": 2,
         "retry": RetryPolicy.fixed(1),
         "soft_time_limit": 3,
+        "time_limit": 4,
         "store_result": False,
         "result_ttl": timedelta(days=1),
     }
@@ -91,6 +94,7 @@ A_MOMENT = "a datetime with a time zone, such as datetime.now(timezone.utc)"
         (TaskOptions.build, "max_retries", -1, "a whole number from 0 to 1000000"),
         (TaskOptions.build, "retry", 5, "a RetryPolicy, or a function of the number of failures and the error"),
         (TaskOptions.build, "soft_time_limit", 0, A_SPAN),
+        (TaskOptions.build, "time_limit", 0, A_SPAN),
         (TaskOptions.build, "result_ttl", timedelta(0), A_SPAN),
         (TaskOptions.build, "expires", float("inf"), A_SPAN),
         (TaskOptions.build, "expires", NOON, A_SPAN),
@@ -101,8 +105,8 @@ A_MOMENT = "a datetime with a time zone, such as datetime.now(timezone.utc)"
             "x",
             1,
             (
-                "one of queue, priority, max_retries, retry, soft_time_limit, strategy, store_result, result_ttl, "
-                "expires; a task has no option 'x'"
+                "one of queue, priority, max_retries, retry, soft_time_limit, time_limit, strategy, store_result, "
+                "result_ttl, expires; a task has no option 'x'"
             ),
         ),
         (CallOptions.build, "delay", -1, A_DELAY),

@@ -32,6 +32,7 @@ headers = st.builds(
     max_retries=st.none() | st.integers(0, 1000),
     retry=st.none() | policies,
     soft_time_limit=st.none() | spans,
+    time_limit=st.none() | spans,
     store_result=st.booleans(),
     result_ttl=st.none() | spans,
     headers=st.dictionaries(texts, texts, max_size=3),

@@ -84,8 +84,8 @@ class TestStrategies:
         assert plan_of(app, strategy="event_loop")[0].strategy_of == {"b": "threads"}
 
     def test_an_unknown_one_is_an_error(self, app):
-        app.task(name="b", strategy="processes")(plain)
-        with pytest.raises(ConfigurationError, match="processes"):
+        app.task(name="b", strategy="elsewhere")(plain)
+        with pytest.raises(ConfigurationError, match="elsewhere"):
             plan_of(app)
 
 

@@ -1,0 +1,53 @@
+"""How many processors this process may use."""
+
+from __future__ import annotations
+
+import math
+import os
+from pathlib import Path
+
+_CGROUP = Path("/sys/fs/cgroup")
+_OWN_GROUP = Path("/proc/self/cgroup")
+
+
+def usable_cpus() -> int:
+    """The processors of the machine, less those that affinity or the quota of a container keep away; at least 1."""
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    quota = _quota()
+    return allowed if quota is None else max(1, min(allowed, math.ceil(quota)))
+
+
+def _quota() -> float | None:
+    """Processors a second that the control group grants; None for no limit, or where there are no such groups."""
+    try:
+        group = _OWN_GROUP.read_text(encoding="ascii").partition("0::")[2].partition("\n")[0].strip("/")
+    except (OSError, ValueError):
+        group = ""
+    found: list[float] = []
+    # A limit of a group above holds as well.
+    folder = _CGROUP / group
+    for place in (folder, *folder.parents):
+        if (limit := _limit(place / "cpu.max")) is not None:
+            found.append(limit)
+        if place == _CGROUP:
+            break
+    if not found and (old := _limit_v1(_CGROUP / "cpu")) is not None:
+        found.append(old)
+    return min(found, default=None)
+
+
+def _limit(path: Path) -> float | None:
+    try:
+        quota, period = path.read_text(encoding="ascii").split()
+        return None if quota == "max" else int(quota) / int(period)
+    except (OSError, ValueError, ZeroDivisionError):
+        return None
+
+
+def _limit_v1(folder: Path) -> float | None:
+    try:
+        quota = int((folder / "cpu.cfs_quota_us").read_text(encoding="ascii"))
+        period = int((folder / "cpu.cfs_period_us").read_text(encoding="ascii"))
+    except (OSError, ValueError):
+        return None
+    return quota / period if quota > 0 and period > 0 else None

@@ -1,0 +1,46 @@
+"""Exceptions as text, for stores and other processes."""
+
+from __future__ import annotations
+
+import traceback
+from typing import Any
+
+from stem_core.errors import RemoteError, TaskInterrupted
+from stem_core.model import ErrorInfo
+
+#: Longer tracebacks are cut in the middle, in characters.
+MAX_TRACEBACK = 20_000
+
+
+def describe(error: BaseException) -> ErrorInfo:
+    """An exception as text: its type, message and traceback, without the frames of the worker."""
+    if isinstance(error, RemoteError):
+        return ErrorInfo(type=error.error_type, message=error.error, traceback=error.traceback)
+    cls = type(error)
+    name = cls.__qualname__ if cls.__module__ in ("builtins", "__main__") else f"{cls.__module__}.{cls.__qualname__}"
+    try:
+        message = str(error)
+    except Exception as broken:
+        message = f"<{cls.__qualname__}.__str__ raised {type(broken).__name__}>"
+    return ErrorInfo(type=name, message=encodable(message), traceback=traceback_of(error))
+
+
+def encodable(text: str) -> str:
+    """The text without lone surrogates, as in the name of a file that is no UTF-8: no store can write those."""
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
+def traceback_of(error: BaseException) -> str:
+    """The traceback as text, without the frames of the worker, cut in the middle when it is very long."""
+    if isinstance(error, TaskInterrupted) and error.remote_traceback:
+        return error.remote_traceback
+    frames: Any = error.__traceback__
+    # What stands above the task's own first frame is the same for every error and says nothing to its author.
+    while frames is not None and frames.tb_frame.f_globals.get("__name__", "").startswith("stem_core."):
+        frames = frames.tb_next
+    own = frames if frames is not None else error.__traceback__
+    text = encodable("".join(traceback.format_exception(type(error), error, own)))
+    if len(text) <= MAX_TRACEBACK:
+        return text
+    half = MAX_TRACEBACK // 2
+    return f"{text[:half]}\n... {len(text) - MAX_TRACEBACK:,} characters left out ...\n{text[-half:]}"
