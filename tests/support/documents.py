@@ -49,7 +49,7 @@ _VARYING: tuple[tuple[str, str], ...] = (
     (r"\b\d+\.\d+ (m?s)\b", r"<n> \1"),
     (r"\b\d+ B\b", "<n> B"),
     (r"\b\d+\.\d+s\b", "<n>s"),
-    (r"^plugins: nats, ", "plugins: "),  # the example plugin, which only the environment of these tests has
+    (r"^(plugins\b.*)\bnats, ", r"\1"),  # the example plugin, which only the environment of these tests has
     (r" {20,}", " "),  # what stands at the right edge of a terminal
     (r" +$", ""),
 )
