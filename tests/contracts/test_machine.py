@@ -1,10 +1,9 @@
-"""Histories that nobody thought of, for both stores; ``STEM_TEST_MACHINE_EXAMPLES=5000`` tries more, and others."""
+"""Histories that nobody thought of, for both stores; ``STEM_TEST_MACHINE_EXAMPLES=5000`` tries more, and others
+(with `-o timeout=0`)."""
 
 from __future__ import annotations
 
 from typing import ClassVar
-
-import pytest
 
 from stem_core.testing.contracts import BrokerMachineContract
 
@@ -15,7 +14,6 @@ class TestMemoryHistories(BrokerMachineContract):
     examples = 150
 
 
-@pytest.mark.timeout(120)
 class TestSqliteHistories(BrokerMachineContract):
     url = "sqlite:///{tmp_path}/stem.db"
     plugins = ("sqlite",)
