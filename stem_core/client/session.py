@@ -122,6 +122,9 @@ class Session:
         size = len(message.header) + len(message.payload)
         if size > self.max_message_size:
             raise PayloadTooLarge(task=envelope.header.task, size=size, limit=self.max_message_size)
+        limit = self.broker.max_message_size
+        if limit is not None and size > limit:
+            raise PayloadTooLarge(task=envelope.header.task, size=size, limit=limit, of_the_broker=True)
         return message
 
 

@@ -248,6 +248,8 @@ class TestDefaultUrl:
 class Recorder:
     """A broker that remembers what it was sent, call by call."""
 
+    max_message_size = None
+
     def __init__(self):
         self.calls = []
 
@@ -308,6 +310,16 @@ class TestPublishing:
         with pytest.raises(PayloadTooLarge) as caught:
             await session.publish([whole])
         assert (caught.value.size, caught.value.limit) == (size, size - 1)
+
+    async def test_the_broker_may_take_less_than_the_setting_allows(self, session):
+        session.broker.max_message_size = 600
+        await session.publish([envelope(payload=b"x")])
+        with pytest.raises(PayloadTooLarge) as caught:
+            await session.publish([envelope(payload=b"x" * 600)])
+        assert str(caught.value) == (
+            f"the message for shop.t has {caught.value.size:,} bytes; the limit of the broker is 600\n"
+            "  hint: store the data elsewhere and pass a reference"
+        )
 
     async def test_a_broker_that_does_not_answer(self, session):
         async def never(messages):
