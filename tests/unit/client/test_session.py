@@ -317,7 +317,7 @@ class TestPublishing:
         with pytest.raises(PayloadTooLarge) as caught:
             await session.publish([envelope(payload=b"x" * 600)])
         assert str(caught.value) == (
-            f"the message for shop.t has {caught.value.size:,} bytes; the limit of the broker is 600\n"
+            f"the message for t has {caught.value.size:,} bytes; the limit of the broker is 600\n"
             "  hint: store the data elsewhere and pass a reference"
         )
 
