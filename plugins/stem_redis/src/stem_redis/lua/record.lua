@@ -1,0 +1,22 @@
+-- uses: clock outcome
+-- frees
+-- Store statuses where they supersede what is stored. KEYS: who waits for results, then the outcome of each. ARGV: for
+-- each id, head (run|kind|milliseconds to keep), status.
+local now = clock()
+local finished = {}
+for n = 1, #ARGV / 3 do
+  local key, id = KEYS[n + 1], ARGV[3 * n - 2]
+  local run, kind, ttl = string.match(ARGV[3 * n - 1], '^(%d+)|(%a)|(%d+)$')
+  local old = redis.call('GET', key)
+  local outcome = old and parse_outcome(old) or {last = 0, marked = 0, token = '', body = ''}
+  run = tonumber(run)
+  if supersedes(run, kind, outcome, now) then
+    outcome.run, outcome.kind, outcome.kept, outcome.body = run, kind, now + ttl, ARGV[3 * n]
+    write_outcome(key, outcome, now)
+    if kind == 't' then
+      finished[#finished + 1] = id
+    end
+  end
+end
+tell(KEYS[1], finished)
+return #finished
