@@ -73,13 +73,18 @@ class PluginContract(StoreContract):
         return next(plugin for plugin in stem_runtime.plugins if plugin.name == self.plugin)
 
     @pytest.fixture
+    def store_url(self, tmp_path: Path) -> str:
+        """Where the store of this test is."""
+        if not self.url:
+            pytest.skip("the plugin has no store to open: url")
+        return self.url.replace("{tmp_path}", str(tmp_path))
+
+    @pytest.fixture
     def open_in_namespace(
-        self, stem_runtime: Runtime, namespace: str, tmp_path: Path, request: pytest.FixtureRequest
+        self, stem_runtime: Runtime, store_url: str, namespace: str, tmp_path: Path
     ) -> Callable[..., Any]:
         """Opens the store of this test, in a namespace that begins with this test's."""
-        if not self.url and type(self).store_url is StoreContract.store_url:
-            pytest.skip("no store to open: url")
-        url = StoreUrl.parse(request.getfixturevalue("store_url"))
+        url = StoreUrl.parse(store_url)
 
         def opener(suffix: str = "") -> Any:
             context = StoreContext(url=url, namespace=namespace + suffix, directory=str(tmp_path))
