@@ -23,8 +23,8 @@ from stem_core.worker.cancellation import Deadlines
 from stem_core.worker.inflight import Entry
 from stem_core.worker.invoker import Unbindable, Unencodable
 
-#: Longer tracebacks are cut in the middle, in characters.
-MAX_TRACEBACK = 20_000
+#: Longer messages and tracebacks of errors are cut in the middle, in characters. Some hold the body of a request.
+MAX_MESSAGE, MAX_TRACEBACK = 4_000, 20_000
 
 
 class Executor:
@@ -169,7 +169,7 @@ def describe(error: BaseException) -> ErrorInfo:
         message = str(error)
     except Exception as broken:
         message = f"<{cls.__qualname__}.__str__ raised {type(broken).__name__}>"
-    return ErrorInfo(type=name, message=_encodable(message), traceback=_traceback(error))
+    return ErrorInfo(type=name, message=_shortened(_encodable(message), MAX_MESSAGE), traceback=_traceback(error))
 
 
 def _encodable(text: str) -> str:
@@ -184,7 +184,11 @@ def _traceback(error: BaseException) -> str:
         frames = frames.tb_next
     own = frames if frames is not None else error.__traceback__
     text = _encodable("".join(traceback.format_exception(type(error), error, own)))
-    if len(text) <= MAX_TRACEBACK:
+    return _shortened(text, MAX_TRACEBACK)
+
+
+def _shortened(text: str, most: int) -> str:
+    if len(text) <= most:
         return text
-    half = MAX_TRACEBACK // 2
-    return f"{text[:half]}\n... {len(text) - MAX_TRACEBACK:,} characters left out ...\n{text[-half:]}"
+    half = most // 2
+    return f"{text[:half]}\n... {len(text) - most:,} characters left out ...\n{text[-half:]}"
