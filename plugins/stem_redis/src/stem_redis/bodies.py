@@ -111,10 +111,10 @@ class Record:
         )
 
 
-def why(reason: str, detail: str) -> bytes:
+def why(reason: str, detail: str) -> str:
     """Reason and detail of a dead letter as one text."""
     # Texts of exceptions may hold what is no text.
-    return msgspec.json.encode([text.encode(errors="backslashreplace").decode() for text in (reason, detail)])
+    return msgspec.json.encode([text.encode(errors="backslashreplace").decode() for text in (reason, detail)]).decode()
 
 
 def why_from(text: str) -> tuple[str, str]:

@@ -32,8 +32,6 @@ PORTION = 500
 #: Dead letters are kept this long, in milliseconds, and no queue keeps more of them.
 DEAD_KEPT, DEAD_LIMIT = 30 * 86_400_000, 100_000
 
-_ACK: tuple[Argument, ...] = ("A", 0, 0)
-
 
 class Settler:
     """Settles and extends for one session."""
@@ -77,9 +75,11 @@ class Settler:
             settlement = settlements[position]
             receipt, action = settlement.receipt, settlement.action
             ids.append(receipt.id)
-            verb = _ACK if isinstance(action, Ack) else _verb(action)
             status = statuses[position] if statuses is not None else None
-            arguments += (receipt.id, receipt.token, *verb, *(_record(status) if status is not None else ("", "")))
+            order = f"{_verb(action)}|{'||' if status is None else head(status)}|"
+            if isinstance(action, DeadLetter):
+                order += why(action.reason, action.detail)
+            arguments += (receipt.id, f"{receipt.token}|", order, encode_status(status) if status is not None else "")
         keys = (*self._keys.head(queue), self._keys.waiters, *self._keys.outcomes(ids))
         answers: list[int] = await self._store.run("settle", keys, arguments)
         for position, answer in zip(positions, answers, strict=True):
@@ -118,23 +118,21 @@ def _unfit(action: Action) -> str:
     return ""
 
 
-def _verb(action: Action) -> tuple[Argument, ...]:
+def _verb(action: Action) -> str:
     match action:
+        case Ack():
+            return "A|"
         case Retry(delay=delay):
-            return ("T", max(0.0, delay) * 1000, 0)
+            return f"T|{max(0.0, delay) * 1000}"
         case Release(delay=delay, charge=charge):
-            return ("R", max(0.0, delay) * 1000, int(charge))
-        case DeadLetter(reason=reason, detail=detail):
-            return ("X", 0, why(reason, detail))
+            return f"R|{max(0.0, delay) * 1000},{int(charge)}"
+        case DeadLetter():
+            return "X|"
     raise TypeError(f"{action!r} is no action of a settlement")
 
 
-def _record(status: TaskStatus) -> tuple[Argument, Argument]:
-    return head(status), encode_status(status)
-
-
 def head(status: TaskStatus) -> str:
-    """What the scripts need to know of a status: run, kind and milliseconds to keep."""
+    """What the scripts need to know of a status: run, kind and milliseconds to keep, with bars between them."""
     state = status.state
     kind = "t" if state.terminal else "r" if state is TaskState.RUNNING else "o"
     return f"{status.run}|{kind}|{math.ceil(status.ttl * 1000)}"

@@ -9,18 +9,28 @@ local count = tonumber(ARGV[5])
 local now = clock()
 local taken, granted = 0, {}
 
+local since, deadline = string.format('%.0f', now), string.format('%.0f', now + lease)
+
+local function note(queue, number, id, token, record, meta, body)
+  local records, deadlines, at = queue.records, queue.deadlines, #granted
+  local size = #records
+  records[size + 1], records[size + 2] = id, record
+  deadlines[size + 1], deadlines[size + 2] = deadline, id
+  granted[at + 1], granted[at + 2], granted[at + 3], granted[at + 4] = number, token, meta, body
+end
+
 local function grant(queue, number, id, state, place, job, meta, body)
   taken = taken + 1
-  local token = place .. '/' .. job.run .. '/' .. serial .. '.' .. taken
-  local records, deadlines = queue.records, queue.deadlines
-  records[#records + 1] = id
-  records[#records + 1] = token .. '|' .. state .. '|' .. queue.name .. '|' .. job.priority .. '|' .. job.entry .. '|'
-    .. job.run .. '|' .. job.attempt .. '|' .. job.crashes .. '|' .. job.first .. '|' .. job.ready .. '|' .. job.sealed
-    .. '|'
-  deadlines[#deadlines + 1] = now + lease
-  deadlines[#deadlines + 1] = id
-  local at = #granted
-  granted[at + 1], granted[at + 2], granted[at + 3], granted[at + 4] = number, token, meta, body
+  job.state, job.token, job.queue, job.why = state, place .. '/' .. job.run .. '/' .. serial .. '.' .. taken, queue.name, ''
+  note(queue, number, id, job.token, format(job), meta, body)
+end
+
+-- The usual case: the first run of a message.
+local function grant_first(queue, number, priority, entry, ready, id, meta, body)
+  taken = taken + 1
+  local token = priority .. '/' .. entry .. '/1/' .. serial .. '.' .. taken
+  local record = token .. '|L|' .. queue.name .. '|' .. priority .. '|' .. entry .. '|1|1|0|' .. since .. '|' .. ready .. '||'
+  note(queue, number, id, token, record, meta, body)
 end
 
 -- An entry that none of us wrote goes to the dead letters as it is.
@@ -39,27 +49,22 @@ end
 local function grant_entry(queue, number, priority, entry)
   local fields = entry[2]
   local meta, body = fields[2], fields[4]
-  if fields[1] ~= 'm' or fields[3] ~= 'b' then
-    quarantine(queue, priority, entry)
-    return
+  local bar = fields[1] == 'm' and fields[3] == 'b' and string.find(meta, '|', 1, true)
+  if not bar then
+    return quarantine(queue, priority, entry)
   end
-  local ready, id, more = string.match(meta, '^(%d+)|([^|]+)|?(.*)$')
+  if not string.find(meta, '|', bar + 1, true) then
+    return grant_first(
+      queue, number, priority, entry[1], string.sub(meta, 1, bar - 1), string.sub(meta, bar + 1), meta, body)
+  end
+  local ready, id, run, attempt, first, sealed = string.match(meta, '^(%d+)|([^|]+)|(%d+)|(%d+)|(%d*)|(.*)$')
   if not ready then
-    quarantine(queue, priority, entry)
-    return
+    return quarantine(queue, priority, entry)
   end
-  local job = {
-    priority = priority, entry = entry[1], run = '1', attempt = '1', crashes = '0', first = now, ready = ready,
-    sealed = '',
-  }
-  if more ~= '' then
-    local run, attempt, first, sealed = string.match(more, '^(%d+)|(%d+)|(%d*)|(.*)$')
-    job.run, job.attempt, job.sealed = tostring(run + 1), attempt, sealed
-    if first ~= '' then
-      job.first = first
-    end
-  end
-  grant(queue, number, id, 'L', priority .. '/' .. entry[1], job, meta, body)
+  grant(queue, number, id, 'L', priority .. '/' .. entry[1], {
+    priority = priority, entry = entry[1], run = tostring(run + 1), attempt = attempt, crashes = '0',
+    first = first ~= '' and first or since, ready = ready, sealed = sealed,
+  }, meta, body)
 end
 
 -- The group is lost, or was never made: what is leased stands before what is ready.
@@ -126,7 +131,7 @@ local function grant_suspect(queue, number, id)
     job.crashes = tostring(job.crashes + 1)
   end
   if job.first == '' then
-    job.first = now
+    job.first = since
   end
   suspects = suspects - 1
   local meta = job.ready .. '|' .. id .. '|' .. job.run .. '|' .. job.attempt .. '|' .. job.first .. '|' .. job.sealed .. '|'

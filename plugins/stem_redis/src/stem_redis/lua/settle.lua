@@ -2,14 +2,16 @@
 -- frees
 -- Apply settlements of one queue. KEYS after the queue's: who waits for results, then the outcome of each. ARGV: the
 -- queue, window and age of dead letters in milliseconds, the most dead letters, then for each settlement
--- id, token, verb, delay, more, head of the status, status.
---   verb  A ack, T retry after delay, R release after delay (more: crashes to add), X dead letter (more: why)
---   head  run|kind|milliseconds to keep, empty without a status
+-- id, token with a bar behind it, what to do, status (or nothing).
+-- What to do: verb|word|run|kind|milliseconds to keep|why; run, kind and milliseconds are those of a status
+--   A ack    T retry after word    R release after word: milliseconds, a comma, crashes to add    X dead letter: why
 -- Replies: 1 for done and 0 for lost, in order.
 local now, exact = clock()
 local queue = open_queue(2, ARGV[1])
 local window, dead_age, dead_most = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
-local STRIDE, FIRST, OUTCOME = 7, 5, 3 + PER_QUEUE
+local STRIDE, FIRST, OUTCOME = 4, 5, 3 + PER_QUEUE
+local call, sub, byte = redis.call, string.sub, string.byte
+local IN_STREAM, OVER = byte('L'), byte('S')
 local count = (#ARGV - FIRST + 1) / STRIDE
 local waiters = KEYS[3 + PER_QUEUE]
 local ids = {}
@@ -47,7 +49,7 @@ local function lift(id, job)
   return redis.call('HGET', queue.aside, id), false
 end
 
-local function move_on(n, id, job, body, from_stream, ready_at)
+local function move_on(id, job, body, from_stream, ready_at)
   if ready_at > now then
     if from_stream then
       put(bodies, id, body)
@@ -71,68 +73,91 @@ local function move_on(n, id, job, body, from_stream, ready_at)
   end
 end
 
-local function record_status(n, id, old, at)
-  local head = ARGV[at + 5]
-  if head == '' then
-    return
+local marked, orders = string.format('%.0f', now + window), {}
+
+-- What to do is mostly the same for all, so it is taken apart once.
+local function order(text)
+  local found = orders[text]
+  if not found then
+    local verb, word, run, kind, ttl, why = string.match(text, '^(%a)|([^|]*)|(%d*)|(%a?)|(%d*)|(.*)$')
+    found = {verb = verb, word = word, run = run, kind = kind, ttl = tonumber(ttl), why = why}
+    if found.ttl then
+      found.kept = string.format('%.0f', now + found.ttl)
+    end
+    orders[text] = found
   end
-  local run, kind, ttl = string.match(head, '^(%d+)|(%a)|(%d+)$')
-  run = tonumber(run)
-  if not supersedes(run, kind, old, now) then
-    return
+  return found
+end
+
+-- The usual case: an ack with a result, and nothing is known of the id. Written in one go.
+local function record_first(n, id, token, what, body)
+  call(
+    'SET', KEYS[OUTCOME + n],
+    what.run .. '|' .. marked .. '|' .. token .. what.run .. '|' .. what.kind .. '|' .. what.kept .. '\n' .. body,
+    'PX', what.ttl > window and what.ttl or window)
+  if what.kind == 't' then
+    finished[#finished + 1] = id
   end
-  old.run, old.kind, old.kept, old.body = run, kind, now + ttl, ARGV[at + 6]
-  if kind == 't' then
+end
+
+local function record_status(id, old, what, body)
+  if what.run == '' or not supersedes(tonumber(what.run), what.kind, old, now) then
+    return false
+  end
+  old.run, old.kind, old.kept, old.body = tonumber(what.run), what.kind, now + what.ttl, body
+  if what.kind == 't' then
     finished[#finished + 1] = id
   end
   return true
 end
 
-local function apply(n, id, record, at)
-  local token, verb = ARGV[at + 1], ARGV[at + 2]
-  local old = outcomes[n] and parse_outcome(outcomes[n]) or {last = 0, marked = 0, token = '', body = ''}
-  local recorded = record_status(n, id, old, at)
-  if verb == 'A' then
-    -- The place of the token holds while the message is in its stream.
-    local priority, entry = string.match(token, '^(%d)/([^/]+)')
-    if string.sub(record, #token + 2, #token + 2) == 'L' then
-      drop_entry(priority, entry)
-    else
-      no_aside[#no_aside + 1] = id
-    end
-    old.last = tonumber(string.match(token, '/(%d+)/[^/]+$'))
-    old.marked, old.token, recorded = now + window, token, true
-    gone[#gone + 1] = id
+local function ack(n, id, token, state, what, status)
+  local priority, entry, run = string.match(token, '^(%w)/([%d-]*)/?(%d+)/')
+  if state == IN_STREAM then
+    drop_entry(priority, entry)
   else
-    local job = parse(record)
-    local body, from_stream = lift(id, job)
-    job.token, job.why = '', ''
-    put(settled, now + window, token)
-    if not body then
-      gone[#gone + 1] = id
-    elseif verb == 'X' then
-      if from_stream then
-        put(bodies, id, body)
-      end
-      put(dead, now, id)
-      job.state, job.entry, job.ready, job.why = 'X', '', now, ARGV[at + 4]
-    else
-      if verb == 'T' then
-        job.attempt, job.first = tostring(job.attempt + 1), ''
-      else
-        job.crashes = tostring(job.crashes + ARGV[at + 4])
-      end
-      local delay = tonumber(ARGV[at + 3])
-      move_on(n, id, job, body, from_stream, delay > 0 and math.ceil(exact + delay) or now)
-    end
-    if body then
-      put(changed, id, format(job))
-    end
+    no_aside[#no_aside + 1] = id
   end
-  no_lease[#no_lease + 1] = id
-  if recorded then
+  gone[#gone + 1] = id
+  if not outcomes[n] and what.run == run then
+    return record_first(n, id, token, what, status)
+  end
+  local old = outcomes[n] and parse_outcome(outcomes[n]) or {last = 0, marked = 0, token = '', body = ''}
+  record_status(id, old, what, status)
+  old.last, old.marked, old.token = tonumber(run), now + window, sub(token, 1, -2)
+  write_outcome(KEYS[OUTCOME + n], old, now)
+end
+
+local function give_back(n, id, record, token, what, status)
+  local old = outcomes[n] and parse_outcome(outcomes[n]) or {last = 0, marked = 0, token = '', body = ''}
+  if record_status(id, old, what, status) then
     write_outcome(KEYS[OUTCOME + n], old, now)
   end
+  local job = parse(record)
+  local body, from_stream = lift(id, job)
+  job.token, job.why = '', ''
+  put(settled, now + window, sub(token, 1, -2))
+  if not body then
+    gone[#gone + 1] = id
+    return
+  end
+  if what.verb == 'X' then
+    if from_stream then
+      put(bodies, id, body)
+    end
+    put(dead, now, id)
+    job.state, job.entry, job.ready, job.why = 'X', '', now, what.why
+  else
+    local delay, crashes = string.match(what.word, '^([^,]*),?(%d*)$')
+    if what.verb == 'T' then
+      job.attempt, job.first = tostring(job.attempt + 1), ''
+    else
+      job.crashes = tostring(job.crashes + crashes)
+    end
+    delay = tonumber(delay)
+    move_on(id, job, body, from_stream, delay > 0 and math.ceil(exact + delay) or now)
+  end
+  put(changed, id, format(job))
 end
 
 local function settled_before(n, token)
@@ -148,17 +173,23 @@ local verdicts, applied = {}, {}
 for n = 1, count do
   local at = FIRST + (n - 1) * STRIDE
   local id, token, record = ids[n], ARGV[at + 1], records[n]
-  if record and string.sub(record, 1, #token + 1) == token .. '|' and #token > 0 then
+  if record and sub(record, 1, #token) == token and #token > 1 then
     if not applied[id] then
       applied[id] = true
-      if string.sub(record, #token + 2, #token + 2) == 'S' then
+      local what, state = order(ARGV[at + 2]), byte(record, #token + 1)
+      if state == OVER then
         no_suspect[#no_suspect + 1] = id
       end
-      apply(n, id, record, at)
+      no_lease[#no_lease + 1] = id
+      if what.verb == 'A' then
+        ack(n, id, token, state, what, ARGV[at + 3])
+      else
+        give_back(n, id, record, token, what, ARGV[at + 3])
+      end
     end
     verdicts[n] = 1
   else
-    verdicts[n] = settled_before(n, token)
+    verdicts[n] = settled_before(n, sub(token, 1, -2))
   end
 end
 
