@@ -158,10 +158,11 @@ class BadArguments(PublishError):
 class PayloadTooLarge(PublishError):
     """A message over the size limit."""
 
-    def __init__(self, *, task: str, size: int, limit: int) -> None:
+    def __init__(self, *, task: str, size: int, limit: int, of_the_broker: bool = False) -> None:
+        more = "" if of_the_broker else ", or raise max_message_size (STEM_MAX_MESSAGE_SIZE)"
         super().__init__(
-            f"the message for {task} has {size:,} bytes; the limit is {limit:,}",
-            hint="store the data elsewhere and pass a reference, or raise max_message_size (STEM_MAX_MESSAGE_SIZE)",
+            f"the message for {task} has {size:,} bytes; the limit{' of the broker' * of_the_broker} is {limit:,}",
+            hint=f"store the data elsewhere and pass a reference{more}",
         )
         self.task = task
         self.size = size

@@ -218,13 +218,16 @@ class MemoryStore:
             if entry is None or not _holds(entry, receipt):
                 verdicts.append(LOST)
                 continue
-            entry.queue.end_lease(entry)
+            verdicts.append(DONE)
             grant = grants.setdefault(entry.queue.name, {})
+            if receipt.id in grant:
+                # The same receipt twice in one call.
+                continue
+            entry.queue.end_lease(entry)
             grant[receipt.id] = entry
             entry.grant = grant
             entry.state = LEASED
             entry.at = now + lease
-            verdicts.append(DONE)
         for name, grant in grants.items():
             self.queues[name].grant(grant, now + lease)
         return verdicts

@@ -269,8 +269,9 @@ class Stem(DefinesTasks):
     def enqueue_many_sync(self, calls: Iterable[TaskCall[Any]]) -> list[TaskHandle[Any]]: ...
 
     def enqueue_many_sync(self, calls: Iterable[TaskCall[Any]]) -> list[TaskHandle[Any]]:
-        """As :meth:`enqueue_many`, for code without an event loop; blocks."""
-        return sync.run(self, lambda: self.enqueue_many(calls))
+        """As :meth:`enqueue_many`, for code without an event loop; blocks. A generator runs in the calling thread."""
+        made = list(calls)
+        return sync.run(self, lambda: self.enqueue_many(made))
 
     def call(
         self,
@@ -356,7 +357,6 @@ def _caller() -> tuple[str, str]:
     name = frame.f_code.co_filename
     try:
         path = os.path.relpath(name)
-    except OSError:
-        # The current folder is gone.
+    except OSError:  # the current folder is gone
         path = ".."
     return module, f"{name if path.startswith('..') else path}:{frame.f_lineno}"

@@ -6,8 +6,8 @@ import asyncio
 import contextvars
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
-from typing import TYPE_CHECKING, TypeVar
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
+from typing import TYPE_CHECKING, Any, TypeVar
 from weakref import WeakKeyDictionary, WeakSet
 
 import attrs
@@ -29,6 +29,8 @@ T = TypeVar("T")
 
 #: The most messages that go to the broker in one call.
 CHUNK = 1_000
+#: How long the stores stay open for those who use them when the loop ends under all of them, in seconds.
+LAST_WORDS = 5.0
 
 
 @attrs.define(eq=False, kw_only=True)
@@ -122,6 +124,9 @@ class Session:
         size = len(message.header) + len(message.payload)
         if size > self.max_message_size:
             raise PayloadTooLarge(task=envelope.header.task, size=size, limit=self.max_message_size)
+        limit = self.broker.max_message_size
+        if limit is not None and size > limit:
+            raise PayloadTooLarge(task=envelope.header.task, size=size, limit=limit, of_the_broker=True)
         return message
 
 
@@ -200,7 +205,8 @@ class _Shared:
 
     ready: asyncio.Future[Session]
     leave: asyncio.Event = attrs.field(factory=asyncio.Event)
-    users: int = 0
+    #: Who holds it now, with the asyncio task that asked for it.
+    users: dict[object, asyncio.Task[Any] | None] = attrs.field(factory=dict)
     #: Set while it can be used.
     session: Session | None = None
     #: What enters and leaves the stores.
@@ -237,12 +243,13 @@ class Sessions:
                 name=f"stem-session-{self._app.name}",
                 context=contextvars.Context(),
             )
-        shared.users += 1
+        user = object()
+        shared.users[user] = asyncio.current_task()
         try:
             yield await asyncio.shield(shared.ready)
         finally:
-            shared.users -= 1
-            if shared.users == 0:
+            del shared.users[user]
+            if not shared.users:
                 await self._close(loop, shared)
 
     async def _own(self, loop: asyncio.AbstractEventLoop, shared: _Shared, producer: bool) -> None:
@@ -250,7 +257,7 @@ class Sessions:
             async with open_session(self._app, producer=producer) as session:
                 shared.session = session
                 shared.ready.set_result(session)
-                await shared.leave.wait()
+                await self._left(shared)
         except Exception as error:
             if shared.ready.done():
                 raise
@@ -259,6 +266,18 @@ class Sessions:
             self._forget(loop, shared)
             # Only a cancellation while opening leaves it undone.
             shared.ready.cancel()
+
+    async def _left(self, shared: _Shared) -> None:
+        try:
+            await shared.leave.wait()
+        except asyncio.CancelledError:
+            # The end of a loop cancels all its tasks at once, and those that use the stores may have something to
+            # write yet: a worker hands back what it holds.
+            if all(task is None or task.done() for task in shared.users.values()):
+                raise
+            with suppress(TimeoutError):
+                async with asyncio.timeout(LAST_WORDS):
+                    await shared.leave.wait()
 
     async def _close(self, loop: asyncio.AbstractEventLoop, shared: _Shared) -> None:
         self._forget(loop, shared)

@@ -41,7 +41,15 @@ class Broker(ABC):
     stored beside it by the store's clock. A lease that is over is found by the next :meth:`receive` of anybody, which
     counts a crash and grants the message anew with a higher run. Until that grant the old receipt is still good;
     from then on it is ``lost`` for every verb.
+
+    The core puts every call but :meth:`receive` under a deadline and cancels it then; the same call may be made again.
     """
+
+    @property
+    def max_message_size(self) -> int | None:
+        """The most bytes of header and payload of one message that this broker can store; None: no limit of its own.
+        Producers are held to it before anything is sent."""
+        return None
 
     @abstractmethod
     async def publish(self, messages: Sequence[Message]) -> None:
@@ -62,7 +70,9 @@ class Broker(ABC):
 
         Walks ``subscription.plan(limit)``. Within a queue: highest priority first, then the one that became ready
         first. Messages whose delay is over and leases that have ended count as ready; delays are never cut short.
-        Never more than ``limit`` in total. The core never cancels this call.
+        Never more than ``limit`` in total. The order holds for one claimer; several at once may overtake each other.
+        The core never cancels this call. A claim whose answer was lost on the way is given to its claimer again, or
+        its lease ends like any other.
         """
 
     @abstractmethod
@@ -77,7 +87,8 @@ class Broker(ABC):
     async def settle(self, settlements: Sequence[Settlement]) -> list[Verdict]:
         """Apply each settlement as one atomic step; one verdict each, in order, one failure not touching the others.
 
-        ``done`` also when the same receipt was settled before (a reply was lost), within the dedupe window.
+        ``done`` also when the same receipt was settled before (a reply was lost), within the dedupe window; of one id
+        a store may forget all but the last 64 settlements.
         ``lost`` when the message was granted to another since, purged, or settled by another: nothing is changed.
         An acked id leaves only a marker behind, for the dedupe window.
         """
@@ -118,7 +129,7 @@ class Broadcasts(ABC):
 class KeepsDeadLetters(ABC):
     """Facet: messages that were given up can be looked at and run again.
 
-    Kept for 30 days, at most 100,000 a queue; the oldest go first.
+    Kept for 30 days, about 100,000 a queue at most; the oldest go first.
     """
 
     @abstractmethod

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 
+from stem_core.contracts import Inspectable
 from stem_core.control.inspector import PAGE, Inspector, TasksByQueue, keeps_dead_letters
 from stem_core.control.views import DeadLetterView, dead_letter_view
 from stem_core.errors import NotFound
@@ -140,6 +141,7 @@ class DeadLetters:
         """
         for ids in selected.ids.values():
             for step in _steps(ids):
+                await self._forget_outcomes(step)
                 done = await self._session.deadline("broker: replay", self._broker.replay(step))
                 yield len(step), len(done)
 
@@ -151,6 +153,19 @@ class DeadLetters:
                     len(step),
                     await self._session.deadline("broker: purge_dead", self._broker.purge_dead(queue, step)),
                 )
+
+    async def _forget_outcomes(self, ids: Sequence[str]) -> None:
+        """Who asks for a result from now on waits for the new run: the outcome of the old one is no answer any more.
+
+        Before the replay, since a run may end at once; what is still dead meanwhile is told by the broker.
+        """
+        session, broker = self._session, self._session.broker
+        if session.backend is None or not isinstance(broker, Inspectable):
+            return
+        found = await session.deadline("broker: find", broker.find(ids))
+        # Those that somebody else has put back may have a new outcome.
+        dead = [id for id, message in found.items() if message.state == "dead"]
+        await session.deadline("result backend: forget", session.backend.forget(dead))
 
     async def _letter(self, id: str) -> DeadMessage | None:
         return await self._session.deadline("broker: dead_letter", self._broker.dead_letter(id))

@@ -12,7 +12,7 @@ BUILTIN_MODULE = "stem_core.builtin.plugin"
 #: First-party plugins and the URL schemes they answer to. Each owns the settings section of its own name.
 FIRST_PARTY: dict[str, tuple[str, ...]] = {
     "postgres": ("postgresql", "postgres"),
-    "redis": ("redis", "rediss"),
+    "redis": ("redis", "rediss", "redis+unix"),
     "signing": (),
     "sqlite": ("sqlite",),
 }

@@ -8,8 +8,8 @@ from typing import Any
 from stem_core.errors import RemoteError, TaskInterrupted
 from stem_core.model import ErrorInfo
 
-#: Longer tracebacks are cut in the middle, in characters.
-MAX_TRACEBACK = 20_000
+#: Longer messages and tracebacks of errors are cut in the middle, in characters. Some hold the body of a request.
+MAX_MESSAGE, MAX_TRACEBACK = 4_000, 20_000
 
 
 def describe(error: BaseException) -> ErrorInfo:
@@ -22,7 +22,7 @@ def describe(error: BaseException) -> ErrorInfo:
         message = str(error)
     except Exception as broken:
         message = f"<{cls.__qualname__}.__str__ raised {type(broken).__name__}>"
-    return ErrorInfo(type=name, message=encodable(message), traceback=traceback_of(error))
+    return ErrorInfo(type=name, message=_shortened(encodable(message), MAX_MESSAGE), traceback=traceback_of(error))
 
 
 def encodable(text: str) -> str:
@@ -40,7 +40,11 @@ def traceback_of(error: BaseException) -> str:
         frames = frames.tb_next
     own = frames if frames is not None else error.__traceback__
     text = encodable("".join(traceback.format_exception(type(error), error, own)))
-    if len(text) <= MAX_TRACEBACK:
+    return _shortened(text, MAX_TRACEBACK)
+
+
+def _shortened(text: str, most: int) -> str:
+    if len(text) <= most:
         return text
-    half = MAX_TRACEBACK // 2
-    return f"{text[:half]}\n... {len(text) - MAX_TRACEBACK:,} characters left out ...\n{text[-half:]}"
+    half = most // 2
+    return f"{text[:half]}\n... {len(text) - most:,} characters left out ...\n{text[-half:]}"

@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import sys
+import traceback
+from contextlib import suppress
+from typing import NoReturn
+
 from stem_core.contracts import Call
 from stem_core.errors import BadArguments
 from stem_core.tasks import TaskContext, TaskRegistry
@@ -21,21 +27,31 @@ class TaskInvoker:
 
     def __init__(self, tasks: TaskRegistry) -> None:
         self._tasks = tasks
+        self._pid = os.getpid()
 
     async def call(self, call: Call) -> bytes:
         """Run a coroutine function, or a plain one that is content to block, on the current loop."""
         task = self._tasks[call.task]
         args, kwargs = self._arguments(task, call)
-        returned = task.function(*args, **kwargs)
-        if task.is_coroutine:
-            returned = await returned
+        try:
+            returned = task.function(*args, **kwargs)
+            if task.is_coroutine:
+                returned = await returned
+        finally:
+            if os.getpid() != self._pid:
+                _end_child()
         return self._encode(task, returned)
 
     def call_sync(self, call: Call) -> bytes:
         """Run a plain function in the current thread."""
         task = self._tasks[call.task]
         args, kwargs = self._arguments(task, call)
-        return self._encode(task, task.function(*args, **kwargs))
+        try:
+            returned = task.function(*args, **kwargs)
+        finally:
+            if os.getpid() != self._pid:
+                _end_child()
+        return self._encode(task, returned)
 
     def _arguments(self, task: AnyTask, call: Call) -> tuple[tuple[object, ...], dict[str, object]]:
         try:
@@ -53,3 +69,18 @@ class TaskInvoker:
             return task.encode_result(returned)
         except (TypeError, ValueError, RecursionError) as error:
             raise Unencodable(f"{task.name} returned what JSON cannot carry: {error}") from error
+
+
+def _end_child() -> NoReturn:
+    """The function forked, and this is the child on its way back into the code of the worker. It has neither the
+    threads nor the loop of the worker, and would wait for them for ever: it ends as its last exception says."""
+    error = sys.exc_info()[1]
+    code = 0 if error is None else 1
+    if isinstance(error, SystemExit) and (error.code is None or isinstance(error.code, int)):
+        code = error.code or 0
+    elif error is not None:
+        traceback.print_exception(error)
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(Exception):  # closed, or none at all
+            stream.flush()
+    os._exit(code)

@@ -34,6 +34,15 @@ SUBJECTS = (
         scenarios=ALL,
     ),
     Subject(
+        name="stem sqlite, plain",
+        driver="stem",
+        url="sqlite:///{folder}/stem.db",
+        guarantee=f"as stem sqlite; the task is a plain function, run in threads; {_SYNC}",
+        scenarios=("drain", "drain_bare"),
+        environment={"BENCH_TASKS": "plain"},
+        drain_factor=0.25,
+    ),
+    Subject(
         name="huey sqlite",
         driver="huey_sqlite",
         url="{folder}/huey.db",

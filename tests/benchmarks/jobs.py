@@ -7,25 +7,34 @@ import json
 import os
 import time
 from pathlib import Path
+from typing import Any
 
 from benchmarks.gauges import Stopwatch, memory
-from stem_core import Stem
+from stem_core import Stem, Task
 from stem_core.signals import WorkerReadyEvent, WorkerShutdownEvent, WorkerStoppingEvent
 from stem_core.worker import Worker
 
 app = Stem("benchmark")
 
 
-@app.task
-async def add(a: int, b: int) -> int:
-    """Next to nothing, so that what is measured is the rest."""
+def _add(a: int, b: int) -> int:
     return a + b
 
 
-@app.task(store_result=False)
-async def add_bare(a: int, b: int) -> int:
-    """The same, and nobody wants to know."""
+async def _add_here(a: int, b: int) -> int:
     return a + b
+
+
+#: Coroutines run on the event loop, a hundred at once; plain functions in threads, a few at once.
+_plain = os.environ.get("BENCH_TASKS") == "plain"
+#: Next to nothing, so that what is measured is the rest.
+add: Task[[int, int], int, Any] = app.task(name="add")(_add) if _plain else app.task(name="add")(_add_here)
+#: The same, and nobody wants to know.
+add_bare: Task[[int, int], int, Any] = (
+    app.task(name="add_bare", store_result=False)(_add)
+    if _plain
+    else app.task(name="add_bare", store_result=False)(_add_here)
+)
 
 
 @app.task

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import attrs
@@ -37,6 +38,8 @@ class Subject:
     guarantee: str
     #: The scenarios that mean something for it.
     scenarios: tuple[str, ...]
+    #: Variables for its processes: a variant of a driver.
+    environment: Mapping[str, str] = attrs.field(factory=dict)
     #: Package that has to be there; without it the row is left out, by name.
     requires: str = ""
     #: Times ``Sizes.drain``: a rate wants seconds, not a number of jobs.

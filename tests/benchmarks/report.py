@@ -65,7 +65,12 @@ def as_markdown(samples: Samples, about: dict[str, Any], repetitions: int) -> st
             head = ["", *(measure.title for measure in measures)]
             parts.append(f"**{title}**: {meaning}\n\n" + _table(head, rows))
     targets = [
-        [target.text, f"{'>=' if target.at_least else '<='} {target.limit:,g}", f"{value:,.4g}", "yes" if met else "NO"]
+        [
+            target.text,
+            f"{'>=' if target.at_least else '<='} {target.limit:,g}",
+            f"{value:,.{2 if value < 100 else 0}f}",
+            "yes" if met else "NO",
+        ]
         for target, value, met in judged(samples)
     ]
     if targets:

@@ -112,7 +112,7 @@ def sample(subject: Subject, scenario: str, sizes: Sizes, folder: Path) -> dict[
         )
         # Settings of whoever runs this must not change what is measured.
         environment = {key: value for key, value in os.environ.items() if not key.startswith(("STEM_", "BENCH_"))}
-        environment.update(PYTHONPATH=str(_TESTS), STEM_BROKER_URL=request.url)
+        environment.update(PYTHONPATH=str(_TESTS), STEM_BROKER_URL=request.url, **subject.environment)
         command = [sys.executable, "-m", "benchmarks.child", json.dumps(request.to_json())]
         try:
             done = subprocess.run(

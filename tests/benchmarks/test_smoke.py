@@ -69,7 +69,7 @@ def test_cells_are_medians_and_ratios_are_of_one_repetition() -> None:
     assert judged["SQLite drain with results, jobs/s"] == (9_000.0, True)
     markdown = report.as_markdown(samples, ABOUT, 3)
     assert "| stem sqlite | - | - | - | 9,000 (8,000 to 12,000) | - |" in markdown
-    assert "| SQLite drain with results, times that of huey | >= 4 | 5 | yes |" in markdown
+    assert "| SQLite drain with results, times that of huey | >= 4 | 5.00 | yes |" in markdown
     assert "**Latency**" not in markdown, "a table without a row is left out"
 
 

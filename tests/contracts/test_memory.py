@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from stem_core.contracts import Broadcasts, Inspectable, KeepsDeadLetters, SettlesWithResults
-from stem_core.testing.contracts import BrokerContract, ResultBackendContract, StateStoreContract
+from stem_core.testing.contracts import BrokerContract, PluginContract, ResultBackendContract, StateStoreContract
 
 
 class MemoryStores:
@@ -22,3 +22,19 @@ class TestMemoryBackend(MemoryStores, ResultBackendContract):
 
 class TestMemoryState(MemoryStores, StateStoreContract):
     pass
+
+
+class TestBuiltinPlugin(PluginContract):
+    plugin = "builtin"
+    url = "memory://"
+
+
+class TestFlakyStoresWithoutFaults(BrokerContract):
+    url = "flaky://"
+    plugins = ("stem_core.testing.flaky_stores",)
+    claims = MemoryStores.claims
+
+
+class TestFlakyPlugin(PluginContract):
+    plugin = "stem_core.testing.flaky_stores"
+    url = "flaky://"

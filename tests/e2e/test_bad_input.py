@@ -19,6 +19,9 @@ _PLACEHOLDERS = {
     "{time}": r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}\+00:00",
 }
 
+# Where installed plugins are listed, the cases know core and SQLite; the environment of the tests has more.
+_OTHER_PLUGINS = re.compile(r"\b(nats|nats\+tls|redis|rediss|redis\+unix|redis\+unixs)(://)?, ")
+
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_bad_input_is_told_in_full(case, tmp_path):
@@ -39,9 +42,10 @@ def test_bad_input_is_told_in_full(case, tmp_path):
             check=False,
         )
     assert "Traceback" not in done.stderr
-    if re.fullmatch(pattern(case.stderr, tmp_path), done.stderr) is None:
+    told = _OTHER_PLUGINS.sub("", done.stderr)
+    if re.fullmatch(pattern(case.stderr, tmp_path), told) is None:
         # Shows the difference.
-        assert done.stderr == case.stderr.replace("{home}", str(tmp_path))
+        assert told == case.stderr.replace("{home}", str(tmp_path))
     assert done.stdout == ""
     assert done.returncode == case.exit_code
 

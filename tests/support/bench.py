@@ -14,6 +14,8 @@ from stem_core import Stem
 from stem_core.client.session import Session
 from stem_core.clock import SYSTEM_CLOCK, Clock
 from stem_core.model import Delivery, Heartbeat, QueueDepth, Subscription, TaskStatus
+from stem_core.testing.flaky import Faults
+from stem_core.testing.flaky_stores import faults_of
 from stem_core.worker.inflight import Entry, InFlight
 from stem_core.worker.line import Line, build_line
 from stem_core.worker.plan import Plan, make_plan
@@ -21,7 +23,6 @@ from stem_core.worker.revocations import Revocations
 from stem_core.worker.stopping import StopMachine
 from stem_core.worker.view import WorkerView
 from stem_core.worker.watchdog import Watchdog
-from support.flaky import Faults, faults_of
 
 _numbers = itertools.count(1)
 
@@ -29,7 +30,7 @@ _numbers = itertools.count(1)
 def flaky_app(*, clock: Clock = SYSTEM_CLOCK, **given: Any) -> Stem:
     """An app on stores of its own, which ``faults_of_app`` makes fail."""
     name = f"bench-{next(_numbers)}"
-    return Stem("bench", clock=clock, broker_url=f"flaky://{name}", plugins=["support.flaky"], **given)
+    return Stem("bench", clock=clock, broker_url=f"flaky://{name}", plugins=["stem_core.testing.flaky_stores"], **given)
 
 
 def faults_of_app(app: Stem) -> Faults:

@@ -15,6 +15,9 @@ The blocks of a Markdown page mean:
 anything else
     Is only read.
 
+A page with the comment ``<!-- environment: its own -->`` has a virtual environment for what it installs; everything
+that is installed here is there already, and nothing is downloaded.
+
 The home folder is shown as ``/home/you``. ``...`` in what a terminal shows stands for any text, and what differs
 from one run to the next (ids, times, numbers of processes) need not be the same.
 """
@@ -26,7 +29,9 @@ import os
 import re
 import subprocess
 import sys
+import sysconfig
 import textwrap
+import venv
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
@@ -36,6 +41,7 @@ import attrs
 from support.terminal import Terminal
 
 ROOT = Path(__file__).parents[2]
+OWN_ENVIRONMENT = "<!-- environment: its own -->"
 _FENCE = re.compile(r"^```(?P<language>\w*)[ ]*(?P<words>[^`]*)$")
 _ATTRIBUTE = re.compile(r'(\w+)="([^"]*)"')
 _MARKERS = re.compile(r"^[ ~^]*[~^][ ~^]*\n", re.MULTILINE)
@@ -49,7 +55,7 @@ _VARYING: tuple[tuple[str, str], ...] = (
     (r"\b\d+\.\d+ (m?s)\b", r"<n> \1"),
     (r"\b\d+ B\b", "<n> B"),
     (r"\b\d+\.\d+s\b", "<n>s"),
-    (r"^plugins: nats, ", "plugins: "),  # the example plugin, which only the environment of these tests has
+    (r"^(plugins\b.*?)\b(nats, |redis, )+", r"\1"),  # plugins that only the environment of these tests has
     (r" {20,}", " "),  # what stands at the right edge of a terminal
     (r" +$", ""),
 )
@@ -83,6 +89,32 @@ class Step:
     #: None: nothing is typed, more is shown. ``^C``: Ctrl-C. Else a command.
     typed: str | None
     shown: str
+
+
+def environment(folder: Path) -> dict[str, str]:
+    """Make a virtual environment on top of this one; the variables of a shell that is in it.
+
+    ``pip install`` of a folder works in it without a network.
+    """
+    venv.create(folder, with_pip=False, symlinks=True)
+    inside = Path(sysconfig.get_path("purelib", vars={"base": str(folder), "platbase": str(folder)}))
+    here = sysconfig.get_path("purelib")
+    # addsitedir reads the .pth files there too: what is installed in development mode is one.
+    (inside / "outer.pth").write_text(f"import site; site.addsitedir({here!r})\n")
+    for command, module in (("pip", "pip"), ("pytest", "pytest"), ("stem", "stem_core")):
+        script = folder / "bin" / command
+        script.write_text(f'#!/bin/sh\nexec "{folder}/bin/python" -m {module} "$@"\n')
+        script.chmod(0o755)
+    return {
+        "PATH": os.pathsep.join([str(folder / "bin"), os.environ.get("PATH", os.defpath)]),
+        "VIRTUAL_ENV": str(folder),
+        "PIP_NO_INDEX": "1",
+        # What is said here is whether to isolate: pip reads the name of this one the other way round.
+        "PIP_NO_BUILD_ISOLATION": "0",
+        "PIP_DISABLE_PIP_VERSION_CHECK": "1",
+        "PIP_ROOT_USER_ACTION": "ignore",
+        "PIP_CONFIG_FILE": os.devnull,
+    }
 
 
 def blocks_of(page: Path) -> list[Block]:
@@ -141,8 +173,9 @@ class Reader:
             "LANG": "C.UTF-8",
             "NO_COLOR": "1",
             "PYTHONDONTWRITEBYTECODE": "1",
-            # The plugins of these tests are not the reader's.
+            # The plugins of these tests are not the reader's; that of Stem is.
             "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
+            "PYTEST_PLUGINS": "stem_core.testing.plugin",
         }
         self._terminals: dict[str, Terminal] = {}
 
@@ -153,6 +186,8 @@ class Reader:
             AssertionError: something does not work as the page says.
         """
         try:
+            if OWN_ENVIRONMENT in page.read_text():
+                self._environment |= environment(self._home / ".venv")
             for block in blocks_of(page):
                 where = f"{page.name}:{block.line}"
                 if title := block.attributes.get("title"):

@@ -18,8 +18,8 @@ from stem_core.contracts import StoreContext
 from stem_core.model import StoreUrl
 from stem_core.testing.contracts.base import WINDOW, OpenedStore
 from stem_sqlite import opening
+from stem_sqlite.connection import EngineOptions
 from stem_sqlite.database import Database
-from stem_sqlite.engine import EngineOptions
 from stem_sqlite.settings import SqliteSettings
 
 OpenSqlite = Callable[..., AbstractAsyncContextManager[OpenedStore]]

@@ -10,7 +10,7 @@ import pytest
 
 from stem_core.clock import Clock
 from stem_core.contracts import Broadcasts, Inspectable, KeepsDeadLetters, SettlesWithResults
-from stem_core.testing.contracts import BrokerContract, ResultBackendContract, StateStoreContract
+from stem_core.testing.contracts import BrokerContract, PluginContract, ResultBackendContract, StateStoreContract
 from stem_core.testing.contracts.base import WINDOW, OpenedStore, OpenStore
 from stem_sqlite.settings import SqliteSettings
 
@@ -63,3 +63,9 @@ class TestState(OneConnection, StateStoreContract):
 
 class TestStateBetweenConnections(ConnectionEach, StateStoreContract):
     pass
+
+
+class TestPlugin(PluginContract):
+    plugin = "sqlite"
+    url = OneConnection.url
+    unreachable_url = "sqlite:////proc/1/no/such/folder/stem.db"

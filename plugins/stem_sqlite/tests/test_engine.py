@@ -17,8 +17,8 @@ from stem_core.model import ACK, Settlement, Subscription, TaskState
 from stem_core.testing.contracts.base import message, messages, status
 from stem_sqlite.backend import SqliteBackend
 from stem_sqlite.broker import SqliteBroker
+from stem_sqlite.connection import EngineOptions
 from stem_sqlite.database import Database
-from stem_sqlite.engine import EngineOptions
 from stem_sqlite.publishing import publish
 from stem_sqlite.transaction import Transaction
 
@@ -224,7 +224,7 @@ async def test_what_was_asked_for_is_done_before_the_end(options: EngineOptions,
 async def test_a_file_that_is_replaced_is_opened_anew(
     database: Database, path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("stem_sqlite.engine._CHECKED_EVERY", 0.0)
+    monkeypatch.setattr("stem_sqlite.connection._CHECKED_EVERY", 0.0)
     await database.write(lambda tx: put(tx, "old"))
     for file in path.parent.glob("stem.db*"):
         if file.is_file():
@@ -239,7 +239,7 @@ async def test_a_file_that_is_replaced_is_opened_anew(
 async def test_a_file_that_is_replaced_by_something_else_is_refused(
     database: Database, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("stem_sqlite.engine._CHECKED_EVERY", 0.0)
+    monkeypatch.setattr("stem_sqlite.connection._CHECKED_EVERY", 0.0)
     path.unlink()
     path.mkdir()
     with pytest.raises(StoreRefused, match="is a folder"):

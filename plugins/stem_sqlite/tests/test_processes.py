@@ -135,6 +135,66 @@ async def main():
 asyncio.run(main())
 """
 
+# The parent has the database open when it forks, and ends while the child goes on.
+_FORK_AND_LEAVE = """
+import threading
+heard, said = os.pipe()
+opened, leaving = threading.Event(), threading.Event()
+
+async def parent():
+    async with opening.open_broker(context()) as broker:
+        await broker.publish([message("parent")])
+        opened.set()
+        await asyncio.to_thread(leaving.wait)
+
+async def child():
+    async with opening.open_broker(context()) as broker:
+        await broker.publish([message("child-before")])
+        os.write(said, b"1")
+        sys.stdin.readline()
+        await broker.publish([message(f"child-{n}") for n in range(10)])
+        say(stored=True)
+
+thread = threading.Thread(target=lambda: asyncio.run(parent()))
+thread.start()
+opened.wait()
+if os.fork() == 0:
+    asyncio.run(child())
+    os._exit(0)
+os.read(heard, 1)
+leaving.set()
+thread.join()
+say(left=True)
+"""
+
+# Many forks in the midst of the parent's work; each child works too.
+_FORK_AT_WORK = """
+import threading
+stop = threading.Event()
+
+async def put(name, count):
+    async with opening.open_broker(context()) as broker:
+        for n in range(count):
+            await broker.publish([message(f"{name}-{n}", payload=b"x" * 2000)])
+            if stop.is_set():
+                break
+        return n + 1
+
+count = []
+thread = threading.Thread(target=lambda: count.append(asyncio.run(put("parent", 1_000_000))))
+thread.start()
+for number in range(20):
+    time.sleep(0.02)
+    child = os.fork()
+    if child == 0:
+        asyncio.run(put(f"child-{number}", 5))
+        os._exit(0)
+    assert os.waitpid(child, 0)[1] == 0
+stop.set()
+thread.join()
+say(stored=count[0] + 20 * 5)
+"""
+
 
 def sound(path: Path) -> None:
     """The file passes SQLite's own check."""
@@ -239,6 +299,29 @@ def test_a_forked_child_opens_for_itself(start: StartProgram, path: Path) -> Non
     assert program.hear() == {"queued": ["child", "parent-after", "parent-before"]}
     assert program.end() == 0
     sound(path)
+
+
+def test_a_parent_that_leaves_takes_nothing_from_its_child(start: StartProgram, path: Path) -> None:
+    """The child's SQLite must not believe that it holds the locks of its parent: the last user clears the log away."""
+    program = start(_FORK_AND_LEAVE)
+    assert program.hear() == {"left": True}
+    program.tell()
+    assert program.hear() == {"stored": True}
+    program.end()
+    sound(path)
+    with sqlite3.connect(path) as connection:
+        assert connection.execute("SELECT count(*) FROM messages").fetchone() == (12,)
+    connection.close()
+
+
+def test_a_fork_amid_the_work_of_its_parent(start: StartProgram, path: Path) -> None:
+    program = start(_FORK_AT_WORK)
+    stored = program.hear()["stored"]
+    assert program.end() == 0
+    sound(path)
+    with sqlite3.connect(path) as connection:
+        assert connection.execute("SELECT count(*) FROM messages").fetchone() == (stored,)
+    connection.close()
 
 
 async def test_a_task_that_computes_does_not_hold_the_lock(open_sqlite: OpenSqlite) -> None:

@@ -20,6 +20,15 @@ class DelayCases(StoreContract):
         clock.advance(1.0)
         assert ids(await claim(broker)) == ["a"]
 
+    async def test_a_delayed_message_never_comes_early_beside_others(self, broker: Broker, clock: FakeClock) -> None:
+        await broker.publish([message("later", delay=3.0)])
+        for n in range(5):
+            await broker.publish([message(f"now-{n}")])
+            assert ids(await claim(broker)) == [f"now-{n}"]
+            clock.advance(0.5)
+        clock.advance(1.0)
+        assert ids(await claim(broker)) == ["later"]
+
     async def test_a_fraction_of_a_second_is_a_delay(self, broker: Broker, clock: FakeClock) -> None:
         await broker.publish([message("a", delay=0.25)])
         assert await claim(broker) == []

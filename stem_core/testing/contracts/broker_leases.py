@@ -184,6 +184,14 @@ class LeaseCases(StoreContract):
         clock.advance(2.0)
         assert await claim(other) == []
 
+    async def test_extending_the_same_receipt_twice_in_a_batch(self, broker: Broker, clock: FakeClock) -> None:
+        await broker.publish([message("a")])
+        receipt = (await claim_one(broker)).receipt
+        assert kinds(await broker.extend([receipt, receipt], LEASE)) == ["done", "done"]
+        assert (await broker.depth(["default"]))["default"].leased == 1
+        clock.advance(LEASE + 1)
+        assert (await claim_one(broker)).crashes == 1
+
     async def test_extending_nothing(self, broker: Broker) -> None:
         assert await broker.extend([], LEASE) == []
 

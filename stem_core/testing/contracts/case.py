@@ -11,9 +11,13 @@ import functools
 import inspect
 from collections.abc import Callable, Coroutine
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from types import TracebackType
 from typing import Any, Generic, TypeVar
 
 import attrs
+
+#: The frame that a case starts from, see below.
+_CASE = "run_case"
 
 T_co = TypeVar("T_co", covariant=True)
 F = TypeVar("F", bound=Callable[..., Any])
@@ -48,7 +52,7 @@ class Case:
 
 
 def _plain(function: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., None]:
-    async def run(self: Any, given: dict[str, Any]) -> None:
+    async def run_case(self: Any, given: dict[str, Any]) -> None:
         __tracebackhide__ = True
         async with AsyncExitStack() as stack:
             for name, value in given.items():
@@ -59,6 +63,17 @@ def _plain(function: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., 
     @functools.wraps(function)
     def test(self: Any, **given: Any) -> None:
         __tracebackhide__ = True
-        asyncio.run(run(self, given))
+        try:
+            asyncio.run(run_case(self, given))
+        except Exception as error:
+            raise error.with_traceback(_of_the_case(error.__traceback__))  # noqa: B904 - it is the same error
 
     return test
+
+
+def _of_the_case(traceback: TracebackType | None) -> TracebackType | None:
+    """A traceback from where the case begins; the inside of ``asyncio.run`` before it tells nobody anything."""
+    found = traceback
+    while found is not None and found.tb_frame.f_code.co_name != _CASE:
+        found = found.tb_next
+    return found or traceback

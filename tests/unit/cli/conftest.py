@@ -1,4 +1,5 @@
 import importlib
+import itertools
 import logging
 import os
 import sys
@@ -29,6 +30,9 @@ def stem_register_result_backends():
 def stem_register_state_stores():
     return [StateProvider(schemes=SCHEMES, open=builtin.open_state)]
 """
+
+# An id() would come back in a later test, and with it what that store holds.
+STORES = itertools.count()
 
 
 @attrs.frozen
@@ -97,4 +101,4 @@ def shared(write):
     """Options that reach a broker which counts as shared; a store of its own for each test."""
     write("acme_shared/plugin.py", SHARED_PLUGIN)
     write("acme_shared/__init__.py", "")
-    return ("-p", "acme_shared.plugin", "--broker", f"shared://{id(write)}")
+    return ("-p", "acme_shared.plugin", "--broker", f"shared://{next(STORES)}")

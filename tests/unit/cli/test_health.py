@@ -180,3 +180,14 @@ def test_a_default_address_is_a_warning(stem):
     row = json.loads(done.out)[0]
     assert (done.code, row["check"], row["state"]) == (0, "settings", "warning")
     assert row["detail"].startswith("no broker is configured; the default is sqlite://")
+
+
+def test_two_plugins_for_one_scheme(health, write):
+    write("acme/twin.py", PLUGIN)
+    done, rows = health("--broker", "good://a", plugin="acme.stores,acme.twin")
+    assert done.code == 69
+    assert states(rows) == {
+        "settings": "ok", "plugins": "failed", "broker": "skipped", "result backend": "skipped",
+        "state store": "skipped",
+    }  # fmt: skip
+    assert "acme.twin" in rows["plugins"]["detail"]

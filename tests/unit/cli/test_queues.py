@@ -1,5 +1,8 @@
+import asyncio
 import io
 import json
+import os
+import signal
 import sys
 
 import pytest
@@ -326,3 +329,16 @@ def test_a_store_of_one_process_is_refused(stem):
         done = stem(*command, "--broker", "memory://", "-p", "")
         assert (done.code, done.out) == (2, "")
         assert "the broker memory:// is private to one process" in done.err
+
+
+def test_ctrl_c_while_a_long_queue_is_moved(shop, monkeypatch):
+    from stem_core.builtin.memory_broker import MemoryBroker
+
+    async def endless(self, old, new):
+        os.kill(os.getpid(), signal.SIGINT)
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(MemoryBroker, "move", endless)
+    done = shop("queues move mail other")
+    assert (done.code, done.out) == (130, "")
+    assert done.err == "stopped: what was done stays done; the same command again does the rest\n"

@@ -6,6 +6,7 @@ import attrs
 import pytest
 
 from stem_core.client.session import CHUNK, open_session
+from stem_core.clock import SYSTEM_CLOCK
 from stem_core.contracts import Middleware
 from stem_core.errors import (
     AppNotOpen,
@@ -161,6 +162,43 @@ class TestOpening:
         await owner
         assert app._runtime.events == OPENED + CLOSED
 
+    def test_the_end_of_a_loop_leaves_the_stores_to_who_still_uses_them(self, app):
+        seen = []
+
+        async def user(entered):
+            async with app.open():
+                entered.set()
+                try:
+                    await asyncio.Event().wait()
+                finally:
+                    await asyncio.sleep(0.01)
+                    seen.append(app.is_open)
+
+        async def main():
+            tasks.append(asyncio.create_task(user(entered := asyncio.Event())))
+            await entered.wait()
+
+        tasks = []
+        # Cancels the user and the task that keeps the stores open in one go.
+        asyncio.run(main())
+        assert seen == [True]
+        assert app._runtime.events == OPENED + CLOSED
+
+    def test_the_end_of_a_loop_does_not_wait_for_who_is_gone(self, app):
+        async def leaks():
+            holder = app.open()
+            await holder.__aenter__()
+            holders.append(holder)
+
+        async def main():
+            await asyncio.create_task(leaks())
+
+        holders = []
+        begun = SYSTEM_CLOCK.monotonic()
+        asyncio.run(main())
+        assert SYSTEM_CLOCK.monotonic() - begun < 1.0
+        assert app._runtime.events == OPENED + CLOSED
+
     async def test_a_store_that_does_not_open_in_time(self, clock):
         app = fake_app(clock, worker=WorkerSettings(call_timeout=0.01))
         app._runtime.gate["backend"] = asyncio.Event().wait
@@ -248,6 +286,8 @@ class TestDefaultUrl:
 class Recorder:
     """A broker that remembers what it was sent, call by call."""
 
+    max_message_size = None
+
     def __init__(self):
         self.calls = []
 
@@ -308,6 +348,16 @@ class TestPublishing:
         with pytest.raises(PayloadTooLarge) as caught:
             await session.publish([whole])
         assert (caught.value.size, caught.value.limit) == (size, size - 1)
+
+    async def test_the_broker_may_take_less_than_the_setting_allows(self, session):
+        session.broker.max_message_size = 600
+        await session.publish([envelope(payload=b"x")])
+        with pytest.raises(PayloadTooLarge) as caught:
+            await session.publish([envelope(payload=b"x" * 600)])
+        assert str(caught.value) == (
+            f"the message for t has {caught.value.size:,} bytes; the limit of the broker is 600\n"
+            "  hint: store the data elsewhere and pass a reference"
+        )
 
     async def test_a_broker_that_does_not_answer(self, session):
         async def never(messages):

@@ -55,6 +55,18 @@ def test_enqueues_without_a_loop_and_without_open(app):
     assert ready(app) == 6
 
 
+def test_a_generator_of_calls_runs_in_the_thread_of_its_author(app):
+    add, threads = app.tasks["tasks.add"], set()
+
+    def calls():
+        for n in range(3):
+            threads.add(threading.current_thread())
+            yield add.call(add.enqueue_sync(n).status_sync().attempt)
+
+    assert len(app.enqueue_many_sync(calls())) == 3
+    assert threads == {threading.current_thread()}
+
+
 def test_opens_one_session_and_closes_it(app):
     for n in range(3):
         app.tasks["tasks.add"].enqueue_sync(n)

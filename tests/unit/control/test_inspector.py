@@ -235,6 +235,22 @@ async def test_replay_in_steps(session, monkeypatch):
     assert [step async for step in letters.replay(selected)] == [(2, 0), (2, 0), (1, 0)]
 
 
+async def test_the_outcome_of_the_old_run_is_no_answer_after_a_replay(session):
+    await bury(session, sealed("old", task="t"), sealed("done", task="t"))
+    failed, done = (
+        TaskStatus(id=id, task="t", queue="default", state=state, run=1)
+        for id, state in (("old", TaskState.FAILED), ("done", TaskState.SUCCEEDED))
+    )
+    await session.backend.record([failed, done])
+    letters = DeadLetters(session)
+    selected = await letters.select(Selection())
+    # One is put back by somebody else, and has a new outcome by now.
+    await session.broker.replay(["done"])
+    assert [step async for step in letters.replay(selected)] == [(2, 1)]
+    assert await session.backend.get(["old", "done"]) == {"done": done}
+    assert (await session.app.handle("old").status()).state is TaskState.QUEUED
+
+
 async def test_who_stops_between_two_steps_leaves_the_rest_and_may_begin_anew(session, monkeypatch):
     monkeypatch.setattr(module, "STEP", 2)
     await bury(session, *(message(f"m{n}") for n in range(5)))

@@ -177,7 +177,7 @@ class TestErrors:
         assert status.error.message == "file \\ud800.txt"
         status.error.traceback.encode()
 
-    async def test_a_very_long_traceback_is_cut_in_the_middle(self, app):
+    async def test_a_very_long_error_is_cut_in_the_middle(self, app):
         @app.task(max_retries=0)
         async def t():
             raise ValueError("x" * 100_000)
@@ -185,6 +185,8 @@ class TestErrors:
         status, _ = await run(app, t)
         assert len(status.error.traceback) < 21_000
         assert "characters left out" in status.error.traceback
+        assert len(status.error.message) < 4_100
+        assert "characters left out" in status.error.message
 
 
 class TestSoftTimeLimit:

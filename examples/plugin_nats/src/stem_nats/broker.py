@@ -37,6 +37,8 @@ from stem_nats.view import Entry, View, state_of
 
 #: The longest nap of a waiter, in seconds: a consumer that died in silence is noticed then.
 _NAP = 5.0
+#: Room in a message of the server for the record's own header, which grows with the settlements it remembers.
+_OVERHEAD = 16_384
 
 
 class NatsBroker(NatsFacets, Broker):
@@ -55,6 +57,11 @@ class NatsBroker(NatsFacets, Broker):
         self._seen = 0
         #: Claims whose answer was lost, by id: they may have been stored.
         self._unsure: dict[str, Change] = {}
+
+    @property
+    def max_message_size(self) -> int:
+        """What the server takes in one message, less the room for what is written beside it."""
+        return self._stream.link.client.max_payload - _OVERHEAD
 
     async def publish(self, messages: Sequence[Message]) -> None:
         """All in one go; ids that are known take a second. Refuses a delay that is no finite number."""

@@ -8,8 +8,9 @@ from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from stem_core.errors import StoreUnavailable
+from stem_sqlite.connection import EngineOptions
 from stem_sqlite.doorbell import Bells
-from stem_sqlite.engine import Engine, EngineOptions, Reply
+from stem_sqlite.engine import Engine, Reply
 from stem_sqlite.jobs import Job
 from stem_sqlite.transaction import Transaction
 

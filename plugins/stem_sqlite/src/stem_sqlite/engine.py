@@ -1,27 +1,17 @@
-"""The thread that owns the connection: takes what was asked for since the last time and commits it together.
-
-The connection lives in a local variable of the thread and nowhere else. So a child made by ``os.fork`` holds nothing
-that could be closed there, which SQLite would not survive.
-"""
+"""The thread that works on the connection: takes what was asked for since the last time and commits it together."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 import queue
-import random
 import sqlite3
 import threading
-import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any
 
-import attrs
-
-from stem_core.clock import SYSTEM_CLOCK, Clock
-from stem_sqlite import schema
+from stem_sqlite.connection import Connector, EngineOptions
 from stem_sqlite.doorbell import KINDS, Bells
 from stem_sqlite.failures import is_busy, translate
 from stem_sqlite.housekeeping import Housekeeper
@@ -30,34 +20,13 @@ from stem_sqlite.transaction import Transaction
 
 #: A batch ends when it has about this many rows to write, so that other processes get their turn.
 _BATCH_WEIGHT = 4_000
-#: Pauses between two attempts at a lock, in seconds: they grow from the first to the last.
-_FIRST_PAUSE, _LAST_PAUSE = 0.0002, 0.001
-#: Prepared statements kept; each text of :class:`~stem_sqlite.transaction.Bulk` comes in nine widths.
-_STATEMENTS = 256
-#: How often to see that the file is still the one that was opened, in seconds.
-_CHECKED_EVERY = 1.0
 #: How soon housekeeping goes on that had more to do than one transaction should hold, in seconds.
 _MORE_WORK = 0.02
 
 _NO_NEWS: set[str] = set()
 _logger = logging.getLogger("stem_sqlite")
 
-T = TypeVar("T")
 Reply = tuple["asyncio.Future[Any]", Any, BaseException | None]
-
-
-@attrs.frozen(kw_only=True)
-class EngineOptions:
-    """Which database, and how. Opened objects with equal options on one event loop share one engine."""
-
-    #: Absolute.
-    path: Path
-    clock: Clock
-    synchronous: Literal["full", "normal"]
-    #: Seconds.
-    busy_timeout: float
-    #: Seconds; only used without named pipes.
-    poll_interval: float
 
 
 class Engine:
@@ -81,8 +50,7 @@ class Engine:
         self._housekeeper = Housekeeper(options.clock)
         self._polling = False
         self._seen_version = 0
-        self._opened: tuple[int, int] | None = None
-        self._next_check = 0.0
+        self._connector = Connector(options, self._replaced)
 
     async def start(self) -> None:
         """Open the database in a new thread.
@@ -119,85 +87,40 @@ class Engine:
 
     def _serve(self, started: asyncio.Future[None]) -> None:
         try:
-            connection = self._connect()
+            with self._connector as connector:
+                self._seen_version = _data_version(connector.connection())
         except Exception as error:
+            self._connector.retire()
             self._post([(started, None, self._explained(error))])
             return
         self._post([(started, None, None)])
         more = True
         while more:
             batch, more = self._take()
-            try:
-                connection = self._current(connection)
-            except Exception as error:
-                self._post([(job.future, None, self._explained(error)) for job in batch])
-                continue
-            if batch:
-                self._execute(connection, batch)
-            elif self._polling:
-                self._look_around(connection)
-            if self._housekeeper.wanted(wrote=any(job.writes for job in batch)):
-                self._tidy(connection)
-        with suppress(sqlite3.Error):
-            connection.close()
+            with self._connector:
+                self._work(batch)
+        with self._connector as connector:
+            connector.disconnect()
+        self._connector.retire()
         self._post([(self._ended, None, None)])
 
-    def _current(self, connection: sqlite3.Connection) -> sqlite3.Connection:
-        """The connection, or a new one where the file was removed or replaced under the old one."""
-        now = SYSTEM_CLOCK.monotonic()
-        if now < self._next_check:
-            return connection
-        if _identity(self._options.path) != self._opened:
-            _logger.warning("the database %s was removed or replaced; opening it anew", self._options.path)
-            fresh = self._connect()
-            connection.close()
-            connection = fresh
-            with suppress(RuntimeError):
-                self._loop.call_soon_threadsafe(self._bells.close)
-        self._next_check = now + _CHECKED_EVERY
-        return connection
-
-    def _connect(self) -> sqlite3.Connection:
-        path = self._options.path
-        schema.check_library()
-        schema.prepare_path(path)
-        connection = sqlite3.connect(path, timeout=0, isolation_level=None, cached_statements=_STATEMENTS)
+    def _work(self, batch: list[Job]) -> None:
         try:
-            self._patiently(lambda: schema.install(connection, path))
-            for pragma in (
-                f"synchronous = {self._options.synchronous}",
-                # Debian's SQLite overwrites what is deleted with zeros, which doubles the writing.
-                "secure_delete = OFF",
-                "temp_store = MEMORY",
-                "cache_size = -8000",
-                # Pages, 8 MB: busy pages are rewritten by every commit, and go into the database once each checkpoint.
-                # With SQLite's 1,000 a job costs a sixth more processor time; above 2,000 nothing is gained.
-                "wal_autocheckpoint = 2000",
-                f"journal_size_limit = {64 * 2**20}",
-            ):
-                connection.execute(f"PRAGMA {pragma}").fetchall()
-            self._seen_version = _data_version(connection)
-            self._opened = _identity(path)
-        except BaseException:
-            connection.close()
-            raise
-        return connection
+            connection = self._connector.connection()
+        except Exception as error:
+            self._post([(job.future, None, self._explained(error)) for job in batch])
+            return
+        if batch:
+            self._execute(connection, batch)
+        elif self._polling:
+            self._look_around(connection)
+        if self._housekeeper.wanted(wrote=any(job.writes for job in batch)):
+            self._tidy(connection)
 
-    def _patiently(self, attempt: Callable[[], T]) -> T:
-        """What ``attempt`` returns once it does not find the database locked; tried for the busy timeout.
-
-        SQLite's own waiting sleeps up to 100 ms at a time, and those who wait wake together.
-        """
-        # Real time, whatever the store's clock says.
-        pause, limit = _FIRST_PAUSE, SYSTEM_CLOCK.monotonic() + self._options.busy_timeout
-        while True:
-            try:
-                return attempt()
-            except sqlite3.OperationalError as error:
-                if not is_busy(error) or SYSTEM_CLOCK.monotonic() >= limit:
-                    raise
-            time.sleep(random.uniform(pause / 2, pause))  # noqa: TID251 - nothing tells of another program's lock
-            pause = min(pause * 1.5, _LAST_PAUSE)
+    def _replaced(self) -> None:
+        _logger.warning("the database %s was removed or replaced; opening it anew", self._options.path)
+        with suppress(RuntimeError):
+            self._loop.call_soon_threadsafe(self._bells.close)
 
     def _take(self) -> tuple[list[Job], bool]:
         """The jobs that wait, or none when it is time to look around; and whether there will be more."""
@@ -234,7 +157,7 @@ class Engine:
         """Answer a job without the write lock; False when it has to write."""
         look = job.run if job.worth is None else job.worth
         try:
-            found = self._patiently(lambda: look(Transaction(connection)))
+            found = self._connector.patiently(lambda: look(Transaction(connection)))
         except Exception as error:
             replies.append((job.future, None, self._explained(error)))
             return True
@@ -250,7 +173,7 @@ class Engine:
         """Do the jobs in one transaction; the news for others. When one fails, each gets a transaction of its own."""
         transaction = Transaction(connection)
         try:
-            self._patiently(lambda: connection.execute("BEGIN IMMEDIATE"))
+            self._connector.patiently(lambda: connection.execute("BEGIN IMMEDIATE"))
             values = run_all(transaction, jobs)
             connection.execute("COMMIT")
         except Exception as error:
@@ -299,15 +222,6 @@ class Engine:
 
 def _nothing(transaction: Transaction) -> None:
     """A job that does nothing."""
-
-
-def _identity(path: Path) -> tuple[int, int] | None:
-    """Which file is at ``path`` now."""
-    try:
-        found = path.stat()
-    except OSError:
-        return None
-    return found.st_dev, found.st_ino
 
 
 def _data_version(connection: sqlite3.Connection) -> int:

@@ -13,8 +13,8 @@ from stem_core.errors import StoreRefused
 from stem_core.model import StoreUrl
 from stem_sqlite.backend import SqliteBackend
 from stem_sqlite.broker import SqliteBroker
+from stem_sqlite.connection import EngineOptions
 from stem_sqlite.database import Database
-from stem_sqlite.engine import EngineOptions
 from stem_sqlite.settings import SqliteSettings
 from stem_sqlite.state import SqliteState
 

@@ -1,0 +1,165 @@
+"""Claims, and when to look for work again."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import math
+from collections.abc import Sequence
+
+import attrs
+
+from stem_core.errors import StoreUnavailable
+from stem_core.model import Delivery, Subscription
+from stem_redis.bodies import delivery
+from stem_redis.connection import Argument
+from stem_redis.doorbell import LONGEST_WAIT, Doorbell, wake_keys
+from stem_redis.keys import Keys
+from stem_redis.store import Store
+
+#: The most that one claim grants; a larger limit takes several.
+_PORTION = 1_000
+
+Suspects = frozenset[tuple[bytes, bytes]]
+
+
+@attrs.define(kw_only=True)
+class _Dry:
+    """What the last claim knew when it found no more."""
+
+    queues: frozenset[str]
+    #: When the next delay or lease ends, in the loop's time; None for none.
+    again: float | None
+
+
+class Claimer:
+    """Claims and waits of one session."""
+
+    def __init__(self, store: Store, keys: Keys) -> None:
+        self._store = store
+        self._keys = keys
+        self._loop = asyncio.get_running_loop()
+        self._session = f"{store.session}{next(_numbers):x}"
+        self._claims = itertools.count(1)
+        self._doorbell = Doorbell(store.address, store.commands)
+        self._heads: dict[tuple[str, ...], tuple[bytes, ...]] = {}
+        self._dry: _Dry | None = None
+        #: The suspects that the last claim left lying.
+        self._left: Suspects = frozenset()
+        #: Claims whose reply was lost, and the queues they were for.
+        self._unsure: dict[str, tuple[str, ...]] = {}
+        self._recovered: list[Delivery] = []
+
+    async def receive(self, subscription: Subscription, limit: int, lease: float, suspects: int) -> list[Delivery]:
+        """Grant up to ``limit`` ready messages; first what an earlier call was granted without learning of it."""
+        if limit <= 0 or not subscription.queues:
+            return []
+        connection = self._store.commands.connection or await self._store.commands.open()
+        assert connection is not None
+        if self._unsure:
+            await self._recover(lease)
+        if self._recovered:
+            found, self._recovered = self._recovered[:limit], self._recovered[limit:]
+            return found
+        deliveries: list[Delivery] = []
+        while len(deliveries) < limit:
+            wanted = min(limit - len(deliveries), _PORTION)
+            try:
+                portion = await self._claim(subscription, wanted, lease, suspects)
+            except StoreUnavailable:
+                if deliveries:
+                    break
+                raise
+            deliveries += portion
+            suspects -= sum(1 for one in portion if one.crashes)
+            if len(portion) < wanted:
+                break
+        return deliveries
+
+    async def _claim(self, subscription: Subscription, limit: int, lease: float, suspects: int) -> list[Delivery]:
+        queues = subscription.queues
+        head = self._heads.get(queues)
+        if head is None:
+            head = self._heads[queues] = self._keys.head(*queues)
+        serial = f"{self._session}.{next(self._claims)}"
+        arguments: list[Argument] = [math.ceil(lease * 1000), max(0, suspects), serial, limit, len(queues), *queues]
+        numbers = {queue: number for number, queue in enumerate(queues, 1)}
+        for queue, most in subscription.plan(limit):
+            arguments += (numbers[queue], most)
+        try:
+            now, again, left, granted = await self._store.run("claim", head, arguments)
+        except StoreUnavailable:
+            self._unsure[serial] = queues
+            raise
+        except asyncio.CancelledError:
+            self._unsure[serial] = queues
+            raise
+        at = now / 1000
+        deliveries = [
+            delivery(queues[granted[n] - 1], granted[n + 1], granted[n + 2], granted[n + 3], at)
+            for n in range(0, len(granted), 4)
+        ]
+        self._left = _suspects(left)
+        self._dry = None
+        if len(deliveries) < limit:
+            soon = None if again is None else self._loop.time() + (again - now) / 1000
+            self._dry = _Dry(queues=frozenset(queues), again=soon)
+        return deliveries
+
+    async def _recover(self, lease: float) -> None:
+        for serial, queues in list(self._unsure.items()):
+            for queue in queues:
+                cursor: Argument = 0
+                while True:
+                    now, cursor, granted = await self._store.run(
+                        "recover", self._keys.head(queue), [math.ceil(lease * 1000), queue, serial, cursor]
+                    )
+                    self._recovered += [
+                        delivery(queue, granted[n], granted[n + 1], granted[n + 2], now / 1000)
+                        for n in range(0, len(granted), 3)
+                    ]
+                    if cursor == b"0":
+                        break
+            del self._unsure[serial]
+
+    async def wait(self, subscription: Subscription, timeout: float) -> None:
+        """Return when there may be something, after ``timeout`` seconds, or after a second."""
+        queues = frozenset(subscription.queues)
+        if not queues or timeout <= 0:
+            await asyncio.sleep(max(0.0, timeout))
+            return
+        deadline = self._loop.time() + min(timeout, LONGEST_WAIT)
+        dry, self._dry = self._dry, None
+        if dry is None or dry.queues != queues:
+            soon = await self._look(subscription.queues)
+        else:
+            # Whatever came since that claim has rung.
+            soon = dry.again
+        if soon is not None:
+            deadline = min(deadline, soon)
+        left = deadline - self._loop.time()
+        if left > 0:
+            await self._doorbell.wait(wake_keys([self._keys.wake(queue) for queue in queues]), left)
+
+    async def _look(self, queues: Sequence[str]) -> float | None:
+        """When there is something to receive in the loop's time; None for unknown."""
+        answers = await asyncio.gather(*(self._store.run("look", self._keys.head(queue), ()) for queue in queues))
+        soon: float | None = None
+        for now, ready, again, suspects in answers:
+            if ready or not _suspects(suspects) <= self._left:
+                return 0.0
+            if again is not None:
+                at = self._loop.time() + (again - now) / 1000
+                soon = at if soon is None else min(soon, at)
+        return soon
+
+    async def close(self) -> None:
+        """Let go of the server."""
+        await self._doorbell.close()
+
+
+def _suspects(flat: Sequence[bytes]) -> Suspects:
+    return frozenset(zip(flat[::2], flat[1::2], strict=True))
+
+
+_numbers = itertools.count()

@@ -1,0 +1,82 @@
+"""The names of all keys. Those of one queue share the hash tag ``{namespace:queue}``: a cluster keeps them together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+#: The keys of a queue, in the order in which scripts get them; the streams of priorities 0 to 9 follow.
+QUEUE_KEYS = ("levels", "delayed", "leases", "suspects", "aside", "dead", "settled", "wake")
+
+
+class Keys:
+    """The keys of one namespace, as bytes."""
+
+    def __init__(self, namespace: str) -> None:
+        self.namespace = namespace
+        shared = f"{{{namespace}}}:"
+        #: Hash: the record of every live message, by id.
+        self.jobs = f"{shared}jobs".encode()
+        #: Set: queues that may hold something.
+        self.queues = f"{shared}queues".encode()
+        #: Hash: the sessions that wait for the result of an id.
+        self.waiters = f"{shared}waiters".encode()
+        #: Number: how many broadcasts were sent; orders those of several channels.
+        self.sent = f"{shared}sent".encode()
+        self._state = f"{shared}state:"
+        self._outcome = f"{namespace}:outcome:"
+        self._channel = f"{shared}channel:"
+        self._news = f"{namespace}:news:"
+        self._session = f"{namespace}:session:"
+        self._version = f"{shared}version".encode()
+        self._of_queue: dict[str, tuple[bytes, ...]] = {}
+
+    def queue(self, name: str) -> tuple[bytes, ...]:
+        """All keys of one queue: those of :data:`QUEUE_KEYS`, then the streams."""
+        keys = self._of_queue.get(name)
+        if keys is None:
+            tag = f"{{{self.namespace}:{name}}}:"
+            names = (*QUEUE_KEYS, *(f"p{priority}" for priority in range(10)))
+            keys = self._of_queue[name] = tuple(f"{tag}{one}".encode() for one in names)
+        return keys
+
+    def head(self, *queues: str) -> tuple[bytes, ...]:
+        """What every script of these queues gets first: index, names, the keys of each queue."""
+        return sum(map(self.queue, queues), (self.jobs, self.queues))
+
+    def wake(self, queue: str) -> bytes:
+        """The list that those who wait for the queue read."""
+        return self.queue(queue)[WAKE]
+
+    def outcome(self, id: str) -> bytes:
+        """What is kept of an id: its status and the marker against repeated publishing."""
+        return f"{self._outcome}{id}".encode()
+
+    def outcomes(self, ids: Iterable[str]) -> list[bytes]:
+        """:meth:`outcome` of each."""
+        prefix = self._outcome
+        return [(prefix + id).encode() for id in ids]
+
+    @property
+    def outcome_prefix(self) -> str:
+        """What the keys of all outcomes begin with."""
+        return self._outcome
+
+    def state(self, collection: str) -> tuple[bytes, ...]:
+        """The version of the store, then values, versions and ends of one collection."""
+        prefix = f"{self._state}{collection}"
+        return (self._version, *(f"{prefix}{part}".encode() for part in ("", ":versions", ":ends")))
+
+    def channel(self, name: str) -> bytes:
+        """The stream of a broadcast channel."""
+        return f"{self._channel}{name}".encode()
+
+    def news(self, channel: str) -> bytes:
+        """Where is published that a broadcast channel has something new. No key."""
+        return f"{self._news}{channel}".encode()
+
+    def session(self, id: str) -> bytes:
+        """Where a session is told of results it waits for. No key."""
+        return f"{self._session}{id}".encode()
+
+
+WAKE = QUEUE_KEYS.index("wake")

@@ -1,0 +1,46 @@
+-- uses: clock queue
+-- frees
+-- Put messages of one queue into another. KEYS: those of the one, those of the other. ARGV: the one, the other, the ids.
+-- Replies: how many were moved.
+local now = clock()
+local from, to = open_queue(2, ARGV[1]), open_queue(2 + PER_QUEUE, ARGV[2])
+promote(from, now)
+promote(to, now)
+local moved = 0
+for n = 3, #ARGV do
+  local id = ARGV[n]
+  local record = redis.call('HGET', JOBS, id)
+  local job = record and parse(record)
+  local state = job and job.queue == ARGV[1] and job.state
+  local body = (state == 'R' or state == 'D' or state == 'S') and body_of(from, id, job)
+  if body then
+    local entry = job.entry
+    if job.sealed == '' then
+      job.sealed = ARGV[1]
+    end
+    job.queue = ARGV[2]
+    if state == 'R' then
+      enter(to, id, job, body, job.ready)
+    else
+      redis.call('HSET', to.aside, id, body)
+      local key = state == 'D' and 'delayed' or 'suspects'
+      redis.call('ZADD', to[key], redis.call('ZSCORE', from[key], id), id)
+      -- Whoever held it loses it.
+      job.token = ''
+    end
+    redis.call('HSET', JOBS, id, format(job))
+    if state == 'R' then
+      redis.call('XDEL', stream(from, job.priority), entry)
+    else
+      redis.call('HDEL', from.aside, id)
+      redis.call('ZREM', state == 'D' and from.delayed or from.suspects, id)
+    end
+    moved = moved + 1
+  end
+end
+if moved > 0 then
+  redis.call('SADD', QUEUES, ARGV[2])
+  ring(to, moved)
+end
+tidy(from)
+return moved

@@ -1,0 +1,103 @@
+-- uses: clock queue
+-- frees
+-- One page of the ids of a queue in one state, in the order of delivery. ARGV: the queue, state (ready, delayed, leased or
+-- dead), limit, the last id of the page before (or nothing), least score of the dead.
+local now = clock()
+local queue = open_queue(2, ARGV[1])
+local state, limit, after = ARGV[2], tonumber(ARGV[3]), ARGV[4]
+promote(queue, now)
+
+local function page_of(key, least)
+  local start = 0
+  if after ~= '' then
+    local rank_of = redis.call('ZRANK', key, after)
+    if not rank_of then
+      return {}
+    end
+    start = rank_of + 1
+  elseif least then
+    start = redis.call('ZCOUNT', key, '-inf', least)
+  end
+  return redis.call('ZRANGE', key, start, start + limit - 1)
+end
+
+if state == 'delayed' then
+  return page_of(queue.delayed)
+elseif state == 'leased' then
+  return page_of(queue.leases)
+elseif state == 'dead' then
+  return page_of(queue.dead, now - ARGV[5])
+end
+
+local last
+if after ~= '' then
+  local record = redis.call('HGET', JOBS, after)
+  last = record and parse(record)
+  if not last or last.queue ~= ARGV[1] or (last.state ~= 'R' and last.state ~= 'S') then
+    return {}
+  end
+end
+
+-- The suspects of a level behind the last id, as {id, ready}.
+local function suspects_in(priority)
+  local band, found = 9 - priority, {}
+  local items = redis.call('ZRANGEBYSCORE', queue.suspects, band * BAND, (band + 1) * BAND - 1, 'WITHSCORES')
+  local passed = last and last.priority == tostring(priority) and last.state == 'S'
+  for n = 1, #items, 2 do
+    local ready = items[n + 1] - band * BAND
+    if passed then
+      passed = items[n] ~= after
+    elseif not (last and last.priority == tostring(priority) and ready <= tonumber(last.ready)) or last.state == 'S' then
+      found[#found + 1] = {id = items[n], ready = ready}
+    end
+  end
+  return found
+end
+
+local ids = {}
+local function level(priority)
+  local start, waiting, turn = nil, suspects_in(priority), 1
+  local least = -1
+  if last and last.priority == tostring(priority) then
+    if last.state == 'R' then
+      start = '(' .. last.entry
+    else
+      least = tonumber(last.ready)
+    end
+  end
+  local entries = undelivered(queue, priority, limit, start)
+  while #entries > 0 or waiting[turn] do
+    for _, entry in ipairs(entries) do
+      local ready = ready_since(entry)
+      while waiting[turn] and waiting[turn].ready <= ready do
+        ids[#ids + 1] = waiting[turn].id
+        turn = turn + 1
+      end
+      if ready >= least then
+        ids[#ids + 1] = string.match(entry[2][2] or '', '^%d+|([^|]+)')
+      end
+    end
+    if #ids >= limit then
+      return
+    end
+    local tail = entries[#entries]
+    entries = tail and undelivered(queue, priority, limit, '(' .. tail[1]) or {}
+    if #entries == 0 then
+      while waiting[turn] do
+        ids[#ids + 1] = waiting[turn].id
+        turn = turn + 1
+      end
+    end
+  end
+end
+
+for priority = last and tonumber(last.priority) or 9, 0, -1 do
+  level(priority)
+  if #ids >= limit then
+    break
+  end
+end
+while #ids > limit do
+  ids[#ids] = nil
+end
+return ids

@@ -1,0 +1,178 @@
+"""The steps of the state machine. Imports hypothesis, so only who has it imports this."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from stem_core.contracts import Inspectable, KeepsDeadLetters
+from stem_core.model import ACK, Action, DeadLetter, Message, Receipt, Release, Retry, Settlement, Subscription
+from stem_core.testing.contracts.machine import History
+from stem_core.testing.contracts.model import TOLERANCE
+
+QUEUES = ("a", "b")
+_ids = st.sampled_from([f"job-{n}" for n in range(6)])
+_queues = st.sampled_from(QUEUES)
+_delays = st.sampled_from([0.0, 0.0, 0.0, 5.0, 40.0])
+_messages = st.builds(
+    Message,
+    id=_ids,
+    queue=_queues,
+    priority=st.sampled_from([1, 5, 5, 9]),
+    delay=_delays,
+    header=st.just(b"{}"),
+    payload=st.sampled_from([b"x", b"y"]),
+    signature=st.none(),
+)
+_subscriptions = st.sampled_from(
+    [
+        Subscription.of("a"),
+        Subscription.of("b"),
+        Subscription.of("a", "b"),
+        Subscription.of("b", "a", strict=True),
+        Subscription.parse(["a:3", "b"]),
+    ]
+)
+_actions: st.SearchStrategy[Action] = st.one_of(
+    st.just(ACK),
+    st.builds(lambda delay: Retry(delay=delay), _delays),
+    st.builds(lambda delay, charge: Release(delay=delay, charge=charge), _delays, st.booleans()),
+    st.just(DeadLetter(reason="failed")),
+)
+_leases = st.sampled_from([10.0, 30.0])
+_sessions = st.integers(0, 1)
+#: Counted from the newest receipt, so that what is good comes up often and what is old now and then.
+_receipts = st.one_of(st.integers(0, 2), st.integers(0, 20))
+
+
+def broker_machine(start: Callable[[], History]) -> type[RuleBasedStateMachine]:
+    """The state machine over the histories that ``start`` begins."""
+    return type("BrokerMachine", (_BrokerMachine,), {"start": staticmethod(start)})
+
+
+class _BrokerMachine(RuleBasedStateMachine):
+    start: Callable[[], History]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.history = type(self).start()
+        self.model = self.history.model
+        self.receipts: list[Receipt] = []
+
+    def teardown(self) -> None:
+        self.history.close()
+
+    def _broker(self, session: int = 0) -> Any:
+        return self.history.sessions[session]
+
+    def _receipt(self, back: int) -> Receipt:
+        return self.receipts[-1 - back % len(self.receipts)]
+
+    @rule(batch=st.lists(_messages, min_size=1, max_size=3), session=_sessions)
+    def publish(self, batch: list[Message], session: int) -> None:
+        now = self.history.tick()
+        self.history.ask(self._broker(session).publish(batch))
+        self.model.publish(batch, now)
+
+    @rule(
+        subscription=_subscriptions,
+        limit=st.integers(0, 4),
+        suspects=st.integers(0, 3),
+        lease=_leases,
+        session=_sessions,
+    )
+    def receive(self, subscription: Subscription, limit: int, suspects: int, lease: float, session: int) -> None:
+        now = self.history.tick()
+        got = self.history.ask(self._broker(session).receive(subscription, limit, lease, suspects=suspects))
+        self.model.claim(got, subscription, limit, suspects, lease, now=now)
+        self.receipts += [delivery.receipt for delivery in got]
+
+    @precondition(lambda self: self.receipts)
+    @rule(which=st.lists(_receipts, min_size=1, max_size=3), action=_actions, session=_sessions)
+    def settle(self, which: list[int], action: Action, session: int) -> None:
+        now = self.history.tick()
+        receipts = [self._receipt(back) for back in which]
+        settlements = [Settlement(receipt=receipt, action=action) for receipt in receipts]
+        verdicts = self.history.ask(self._broker(session).settle(settlements))
+        assert len(verdicts) == len(receipts)
+        for receipt, verdict in zip(receipts, verdicts, strict=True):
+            assert verdict.kind in self.model.settle(receipt, action, now), (receipt, action, verdict)
+
+    @precondition(lambda self: self.receipts)
+    @rule(which=st.lists(_receipts, min_size=1, max_size=3), lease=_leases, session=_sessions)
+    def extend(self, which: list[int], lease: float, session: int) -> None:
+        now = self.history.tick()
+        receipts = [self._receipt(back) for back in which]
+        verdicts = self.history.ask(self._broker(session).extend(receipts, lease))
+        for receipt, verdict in zip(receipts, verdicts, strict=True):
+            assert verdict.kind in self.model.extend(receipt, lease, now), (receipt, verdict)
+
+    @rule(seconds=st.sampled_from([1.0, 6.0, 11.0, 31.0, 31.0, 700.0]))
+    def let_time_pass(self, seconds: float) -> None:
+        self.history.clock.advance(seconds)
+
+    @rule(queue=_queues)
+    def purge(self, queue: str) -> None:
+        now = self.history.tick()
+        assert self.history.ask(self._broker().purge(queue)) == self.model.purge(queue, now)
+
+    @precondition(lambda self: isinstance(self._broker(), Inspectable))
+    @rule(ids=st.lists(_ids, min_size=1, max_size=3))
+    def remove(self, ids: list[str]) -> None:
+        now = self.history.tick()
+        removed = self.history.ask(self._broker().remove(ids))
+        assert sorted(removed) == sorted(self.model.remove(ids, now))
+
+    @precondition(lambda self: isinstance(self._broker(), Inspectable))
+    @rule(queue=_queues)
+    def move(self, queue: str) -> None:
+        now = self.history.tick()
+        if any(item.lapsed(now) for item in self.model.waiting(queue, now)):
+            # Whether the old receipt of such a message is still good is left to the broker.
+            return
+        other = "b" if queue == "a" else "a"
+        assert self.history.ask(self._broker(1).move(queue, other)) == self.model.move(queue, other, now)
+
+    @precondition(lambda self: isinstance(self._broker(), Inspectable))
+    @rule()
+    def look(self) -> None:
+        now = self.history.tick()
+        found = self.history.ask(self._broker(1).find([f"job-{n}" for n in range(6)]))
+        assert sorted(found) == sorted(self.model.items)
+        for job, stored in found.items():
+            item = self.model.items[job]
+            assert (stored.state, stored.attempt, stored.crashes) == (
+                item.shown_state(now),
+                item.attempt,
+                item.crashes,
+            ), job
+            assert abs(stored.at - item.at) < TOLERANCE
+            assert stored.run == item.run or not item.run_known
+
+    @precondition(lambda self: isinstance(self._broker(), KeepsDeadLetters))
+    @rule(ids=st.lists(_ids, min_size=1, max_size=6))
+    def replay(self, ids: list[str]) -> None:
+        now = self.history.tick()
+        replayed = self.history.ask(self._broker().replay(ids))
+        assert sorted(replayed) == sorted(self.model.replay(ids, now))
+
+    @precondition(lambda self: isinstance(self._broker(), KeepsDeadLetters))
+    @rule(queue=_queues, ids=st.none() | st.lists(_ids, max_size=3))
+    def purge_dead(self, queue: str, ids: list[str] | None) -> None:
+        now = self.history.tick()
+        assert self.history.ask(self._broker().purge_dead(queue, ids)) == self.model.purge_dead(queue, ids, now)
+
+    @invariant()
+    def depths_are_right(self) -> None:
+        now = self.history.clock.now()
+        depths = self.history.ask(self._broker(1).depth(QUEUES))
+        for queue in QUEUES:
+            expected, got = self.model.depth(queue, now), depths[queue]
+            for state in ("ready", "delayed", "leased", "dead"):
+                assert getattr(got, state) == getattr(expected, state), (queue, state)
+            assert (got.oldest_ready_age is None) == (expected.oldest_ready_age is None)
+            if got.oldest_ready_age is not None and expected.oldest_ready_age is not None:
+                assert abs(got.oldest_ready_age - expected.oldest_ready_age) < TOLERANCE
