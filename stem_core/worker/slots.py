@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-import io
 import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -15,6 +14,7 @@ from stem_core.worker.announce import Announcer
 from stem_core.worker.executor import Executor
 from stem_core.worker.gate import Gate
 from stem_core.worker.inflight import Entry, InFlight, Stage
+from stem_core.worker.stacks import coroutine_stack
 
 if TYPE_CHECKING:
     from stem_core.worker.settle import Settler
@@ -115,16 +115,13 @@ class Slots:
         self._lost.add(entry)
         if self._inflight.running == len(self._lost):
             self._idle.set()
-        stack = io.StringIO()
-        if entry.asyncio_task is not None:
-            entry.asyncio_task.print_stack(file=stack)
         logger.error(
             "%s[%s] runs on after its time limit and is left behind; %d of %d slots are lost\n%s",
             entry.ctx.task if entry.ctx is not None else "?",
             entry.delivery.message.id,
             len(self._lost),
             self.concurrency,
-            stack.getvalue().rstrip(),
+            coroutine_stack(entry.asyncio_task) if entry.asyncio_task is not None else "",
         )
         self.on_lost(len(self._lost))
 

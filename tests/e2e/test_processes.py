@@ -1,0 +1,319 @@
+"""Tasks in child processes of real workers: what dies, what is killed, what is told, and that nothing stays behind."""
+
+import asyncio
+import json
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+from stem_core.model import Subscription, TaskState
+from support.worker_proc import Stopwatch
+
+
+@pytest.fixture
+def site(site):
+    site.app = "support.process_jobs:app"
+    return site
+
+
+def family(pid):
+    """The processes that descend from this one."""
+    parents = {}
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                fields = (entry / "stat").read_text().rpartition(")")[2].split()
+            except OSError:
+                continue
+            if fields[0] != "Z":
+                parents.setdefault(int(fields[1]), []).append(int(entry.name))
+    found, todo = set(), [pid]
+    while todo:
+        for child in parents.get(todo.pop(), ()):
+            found.add(child)
+            todo.append(child)
+    return found
+
+
+def gone(pid):
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except OSError:
+        return True
+
+
+async def all_gone(pids, timeout=3.0):
+    async with asyncio.timeout(timeout):
+        while not all(gone(pid) for pid in pids):
+            await asyncio.sleep(0.01)
+
+
+class TestCrashes:
+    @pytest.mark.parametrize(
+        ("how", "told"),
+        [("exit", "exited with code 7"), ("segfault", "was killed by SIGSEGV"), ("kill", "was killed by SIGKILL")],
+    )
+    async def test_a_child_that_dies_costs_the_one_task_it_ran(self, site, how, told):
+        worker = site.worker("-c", "2")
+        (poison,) = await site.enqueue("perish", how)
+        others = await site.enqueue("work", 0.01, count=20)
+        worker.wait_for_message("max-crashes")
+        site.ledger.wait_for("end", 20)
+        line = worker.wait_for_message("crashed, 1 in all")
+        assert told in line["message"]
+        assert "peak memory was" in line["message"]
+        assert (line["task_id"], line["level"]) == (poison, "error")
+        worker.signal(signal.SIGTERM)
+        assert worker.wait() == 0
+        status = await site.status(poison)
+        assert (status.state, status.reason) == (TaskState.FAILED, "max-crashes")
+        assert sum(event["id"] == poison for event in site.ledger.events("start")) == 3
+        for id in others:
+            status = await site.status(id)
+            assert (status.state, status.attempt, status.run) == (TaskState.SUCCEEDED, 1, 1)
+
+    async def test_it_is_requeued_within_a_second(self, site):
+        site.worker("-c", "1", max_crashes=2)
+        await site.enqueue("perish", "kill")
+        first, second = site.ledger.wait_for("start", 2)
+        print(f"\na child was killed: its task ran again after {second['at'] - first['at']:.2f} s")
+        assert second["at"] - first["at"] < 1.5
+        assert (second["attempt"], second["run"]) == (1, 2)
+
+    async def test_children_that_cannot_start_are_told_of(self, site):
+        site.environment["STEM_TEST_BROKEN"] = "yes"
+        worker = site.worker(ready=False)
+        assert worker.wait() == 1
+        assert "a child process could not start: RuntimeError: no database for children" in worker.text()
+
+
+class TestTimeLimits:
+    async def test_an_endless_loop_is_dead_within_a_second_of_its_limit_and_retried(self, site):
+        worker = site.worker("-c", "1")
+        (id,) = await site.enqueue("spin")
+        (first,) = site.ledger.wait_for("start")
+        await all_gone([first["pid"]], 2.5)
+        watch = Stopwatch()
+        worker.wait_for_message("ended at its time limit of 1 s")
+        _, second = site.ledger.wait_for("start", 2)
+        late = second["at"] - first["at"] - 1.0
+        print(f"\nan endless loop: dead and its child replaced {late:.2f} s after its limit of 1 s")
+        assert late < 1.0
+        assert (second["attempt"], second["run"]) == (2, 2)
+        assert second["pid"] != first["pid"]
+        worker.wait_for_message("failed for good in attempt 2 (time-limit)")
+        assert watch.seconds < 5
+        status = await status_of(site, id, TaskState.FAILED)
+        assert (status.state, status.reason, status.error.message) == (
+            TaskState.FAILED, "time-limit", "ended at its time limit of 1 s"
+        )  # fmt: skip
+        # The worker runs on.
+        await site.enqueue("work")
+        site.ledger.wait_for("end")
+
+    async def test_a_call_has_a_limit_of_its_own(self, site):
+        site.worker("-c", "1")
+        (id,) = await site.enqueue("block", time_limit=0.3, max_retries=0)
+        (event,) = site.ledger.wait_for("start")
+        # What the task has started goes with it.
+        await all_gone([event["pid"], event["helper"]], 2.0)
+        assert (await status_of(site, id, TaskState.FAILED)).reason == "time-limit"
+
+    async def test_a_soft_limit_is_seen_by_its_checkpoints(self, site):
+        site.worker("-c", "2")
+        for task in ("checkpoints", "waits"):
+            (id,) = await site.enqueue(task, soft_time_limit=0.2, max_retries=0)
+            status = await status_of(site, id, TaskState.FAILED)
+            assert (status.reason, status.error.message) == ("time-limit", "stopped at its soft time limit of 0.2 s")
+            assert "process_jobs.py" in status.error.traceback
+        assert {event["reason"] for event in site.ledger.events("interrupted")} == {"time-limit"}
+
+
+async def status_of(site, id, state):
+    async with site.producer().open(), asyncio.timeout(10):
+        while (status := await site.status(id)).state is not state:
+            await asyncio.sleep(0.02)
+        return status
+
+
+class TestStops:
+    @pytest.mark.parametrize("task", ["checkpoints", "waits"])
+    async def test_soft_interrupts_them(self, site, task):
+        worker = site.worker("-c", "1")
+        await site.enqueue(task)
+        site.ledger.wait_for("start")
+        children = family(worker.pid)
+        watch = Stopwatch()
+        worker.signal(signal.SIGINT)
+        assert worker.wait() == 4
+        assert watch.seconds < 3
+        assert site.ledger.events("interrupted")[0]["reason"] == "shutdown"
+        (back,) = await site.claim(1)
+        assert (back.attempt, back.crashes) == (1, 0)
+        await all_gone(children)
+
+    @pytest.mark.parametrize("task", ["block", "spin", "work"])
+    async def test_hard_kills_them_and_hands_back(self, site, task):
+        worker = site.worker("-c", "1")
+        await site.enqueue(task, *([60] if task == "work" else []), time_limit=60)
+        site.ledger.wait_for("start")
+        children = family(worker.pid)
+        assert children
+        watch = Stopwatch()
+        worker.signal(signal.SIGQUIT)
+        assert worker.wait() == 4
+        print(f"\nSIGQUIT under {task} in a child: exit 4 after {watch.seconds:.2f} s")
+        assert watch.seconds < 3
+        (back,) = await site.claim(1)
+        assert (back.attempt, back.crashes) == (1, 0)
+        await all_gone(children)
+
+    async def test_warm_lets_them_finish_and_leave_their_resources(self, site):
+        worker = site.worker("-c", "1")
+        (id,) = await site.enqueue("work", 0.5)
+        site.ledger.wait_for("start")
+        children = family(worker.pid)
+        # Ctrl-C at a terminal goes to the whole group, and some managers signal every process: children do not mind.
+        for pid in children:
+            os.kill(pid, signal.SIGINT)
+            os.kill(pid, signal.SIGTERM)
+        worker.signal(signal.SIGTERM)
+        assert worker.wait() == 0
+        assert (await site.status(id)).state is TaskState.SUCCEEDED
+        entered, left = (sorted(e["pid"] for e in site.ledger.events(name)) for name in ("entered", "left"))
+        assert entered == left
+        (over,) = [e for e in site.ledger.events("child-shutdown") if e["tasks"]]
+        assert (over["tasks"], over["child"] in children) == (1, True)
+        await all_gone(children)
+
+    @pytest.mark.parametrize("task", ["block", "spin", None])
+    async def test_nothing_outlives_a_worker_that_is_killed(self, site, task):
+        worker = site.worker("-c", "2")
+        if task:
+            await site.enqueue(task, time_limit=600)
+            site.ledger.wait_for("start")
+        children = {
+            pid for pid in family(worker.pid) if b"processes.child" in Path(f"/proc/{pid}/cmdline").read_bytes()
+        }
+        assert children
+        worker.kill9()
+        watch = Stopwatch()
+        await all_gone(children)
+        print(f"\nkill -9 of a worker, its {len(children)} children with {task}: gone after {watch.seconds:.2f} s")
+        for event in site.ledger.events("start"):
+            if "helper" in event and not gone(event["helper"]):
+                os.kill(event["helper"], signal.SIGKILL)
+
+    async def test_a_lost_lease_kills_what_runs(self, site):
+        worker = site.worker("-c", "1", lease="1s")
+        await site.enqueue("spin", time_limit=60)
+        (event,) = site.ledger.wait_for("start")
+        worker.signal(signal.SIGSTOP)
+        async with site.producer().open() as session, asyncio.timeout(10):
+            while not await session.broker.receive(Subscription.of("default"), 1, 30.0):
+                await asyncio.sleep(0.05)
+        worker.signal(signal.SIGCONT)
+        await all_gone([event["pid"]], 3.0)
+        worker.wait_for_message("lost its lease")
+
+
+class TestContext:
+    async def test_what_a_task_sees_of_itself(self, site):
+        site.worker("-c", "1", "--name", "w1")
+        (id,) = await site.enqueue("tell", headers={"tenant": "a"}, soft_time_limit=60)
+        status = await status_of(site, id, TaskState.SUCCEEDED)
+        seen = json.loads(status.result)
+        child, other = seen.pop("child"), seen.pop("other")
+        assert seen == {
+            "current": True, "headers": {"tenant": "a"}, "attempt": 1, "worker": "w1", "remaining": True, "state": True,
+        }  # fmt: skip
+        assert status.progress.percent == 40
+        for made in (child, other):
+            assert (await status_of(site, made, TaskState.SUCCEEDED)).attempt == 1
+
+    async def test_a_coroutine_publishes_through_the_session_of_its_child(self, site):
+        site.worker("-c", "1")
+        (id,) = await site.enqueue("publish")
+        made = json.loads((await status_of(site, id, TaskState.SUCCEEDED)).result)
+        await status_of(site, made, TaskState.SUCCEEDED)
+
+    async def test_progress_is_seen_while_it_runs(self, site):
+        site.worker("-c", "1", track_started=True)
+        (id,) = await site.enqueue("progress", str(site.folder))
+        async with asyncio.timeout(10):
+            while (progress := (await site.status(id)).progress) is None or progress.percent != 60:
+                await asyncio.sleep(0.02)
+        assert json.loads(progress.data) == {"stage": "waiting"}
+        (site.folder / "go").touch()
+        await status_of(site, id, TaskState.SUCCEEDED)
+
+    async def test_a_revocation_reaches_it(self, site):
+        site.worker("-c", "1")
+        (id,) = await site.enqueue("checkpoints")
+        site.ledger.wait_for("start")
+        app = site.producer()
+        async with app.open():
+            await app.handle(id).cancel()
+        assert (await status_of(site, id, TaskState.CANCELLED)).reason == "revoked"
+        assert site.ledger.wait_for("interrupted")[0]["reason"] == "revoked"
+
+    async def test_errors_keep_type_message_and_traceback_and_the_rule_sees_the_exception(self, site):
+        site.worker("-c", "1")
+        (id,) = await site.enqueue("fail")
+        status = await status_of(site, id, TaskState.FAILED)
+        assert (status.error.type, status.error.message, status.attempt) == ("KeyError", "'missing'", 2)
+        lines = status.error.traceback.splitlines()
+        assert lines[0] == "Traceback (most recent call last):"
+        assert "process_jobs.py" in lines[1]
+        assert "stem_core" not in status.error.traceback
+
+    @pytest.mark.parametrize(
+        ("what", "reason", "part"),
+        [
+            ("huge", "bad-result", "a process hands over at most"),
+            ("object", "bad-result", "returned what JSON cannot carry"),
+            ("exit", "failed", "3"),
+        ],
+    )
+    async def test_what_cannot_be_handed_over(self, site, what, reason, part):
+        worker = site.worker("-c", "1")
+        (id,) = await site.enqueue("give", what)
+        status = await status_of(site, id, TaskState.FAILED)
+        assert status.reason == reason
+        assert part in status.error.message
+        assert "crashed" not in worker.text()
+
+
+class TestReplacement:
+    async def test_after_so_many_tasks_and_no_task_waits_for_it(self, site):
+        worker = site.worker("-c", "1", max_tasks_per_child=10)
+        ids = await site.enqueue("work", 0.01, count=100)
+        site.ledger.wait_for("end", 100)
+        worker.signal(signal.SIGTERM)
+        assert worker.wait() == 0
+        pids = [event["pid"] for event in site.ledger.events("start")]
+        tasks = [event["tasks"] for event in site.ledger.events("child-shutdown")]
+        print(f"\n100 tasks, a new child after about 10: {tasks} tasks each")
+        assert len(set(pids)) >= 2
+        assert len(set(tasks)) > 1
+        assert min(tasks[:-1]) >= 9
+        assert {(await site.status(id)).run for id in ids} == {1}
+        inits = {event["child"] for event in site.ledger.events("child-init")}
+        assert inits == {event["child"] for event in site.ledger.events("child-shutdown")} >= set(pids)
+
+    async def test_when_it_holds_too_much_memory(self, site):
+        site.worker("-c", "1", max_memory_per_child="100MiB")
+        (first,) = await site.enqueue("hoard", 200)
+        hoarder = json.loads((await status_of(site, first, TaskState.SUCCEEDED)).result)
+        await all_gone([hoarder], 5.0)
+        (second,) = await site.enqueue("hoard", 0)
+        assert json.loads((await status_of(site, second, TaskState.SUCCEEDED)).result) != hoarder
+
+    async def test_when_it_is_too_old(self, site):
+        worker = site.worker("-c", "1", max_age_per_child="1s")
+        (child,) = (event["child"] for event in site.ledger.wait_for("child-init"))
+        await all_gone([child], 5.0)
+        assert worker.alive
+        assert len(site.ledger.wait_for("child-init", 2)) >= 2
