@@ -44,10 +44,18 @@ def gone(pid):
         return True
 
 
-async def all_gone(pids, timeout=3.0):
+async def eventually(look, timeout=10.0):
     async with asyncio.timeout(timeout):
-        while not all(gone(pid) for pid in pids):
+        while not (found := await look()):  # noqa: ASYNC110 - it is brought about by another process
             await asyncio.sleep(0.01)
+        return found
+
+
+async def all_gone(pids, timeout=3.0):
+    async def look():
+        return all(gone(pid) for pid in pids)
+
+    await eventually(look, timeout)
 
 
 class TestCrashes:
@@ -132,10 +140,11 @@ class TestTimeLimits:
 
 
 async def status_of(site, id, state):
-    async with site.producer().open(), asyncio.timeout(10):
-        while (status := await site.status(id)).state is not state:
-            await asyncio.sleep(0.02)
-        return status
+    async def look():
+        status = await site.status(id)
+        return status if status.state is state else None
+
+    return await eventually(look)
 
 
 class TestStops:
@@ -211,9 +220,8 @@ class TestStops:
         await site.enqueue("spin", time_limit=60)
         (event,) = site.ledger.wait_for("start")
         worker.signal(signal.SIGSTOP)
-        async with site.producer().open() as session, asyncio.timeout(10):
-            while not await session.broker.receive(Subscription.of("default"), 1, 30.0):
-                await asyncio.sleep(0.05)
+        async with site.producer().open() as session:
+            await eventually(lambda: session.broker.receive(Subscription.of("default"), 1, 30.0))
         worker.signal(signal.SIGCONT)
         await all_gone([event["pid"]], 3.0)
         worker.wait_for_message("lost its lease")
@@ -242,9 +250,12 @@ class TestContext:
     async def test_progress_is_seen_while_it_runs(self, site):
         site.worker("-c", "1", track_started=True)
         (id,) = await site.enqueue("progress", str(site.folder))
-        async with asyncio.timeout(10):
-            while (progress := (await site.status(id)).progress) is None or progress.percent != 60:
-                await asyncio.sleep(0.02)
+
+        async def look():
+            progress = (await site.status(id)).progress
+            return progress if progress is not None and progress.percent == 60 else None
+
+        progress = await eventually(look)
         assert json.loads(progress.data) == {"stage": "waiting"}
         (site.folder / "go").touch()
         await status_of(site, id, TaskState.SUCCEEDED)

@@ -1,6 +1,6 @@
+import os
 import subprocess
 import sys
-import time
 
 import pytest
 
@@ -8,13 +8,12 @@ from stem_core.builtin.strategies.processes import ending
 from stem_core.builtin.strategies.processes.ending import Ending, reap
 
 
-def reaped(program):
+def reaped(program, oom_kills=0):
     process = subprocess.Popen([sys.executable, "-c", program])
-    deadline = time.monotonic() + 10
-    while (found := reap(process.pid, ending.oom_kills())) is None:
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
-    # It is off the process table; nobody else is to look for it.
+    # Ended, and still on the process table.
+    os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+    found = reap(process.pid, oom_kills)
+    # Nobody else is to look for it.
     process.returncode = 0
     return found
 
@@ -42,10 +41,7 @@ def test_peak_memory_is_that_of_the_process():
 
 def test_out_of_memory_is_a_kill_while_the_group_counted_one(monkeypatch):
     monkeypatch.setattr(ending, "oom_kills", lambda: 5)
-    process = subprocess.Popen([sys.executable, "-c", "import os; os.kill(os.getpid(), 9)"])
-    while (found := reap(process.pid, 4)) is None:
-        time.sleep(0.005)
-    process.returncode = 0
+    found = reaped("import os; os.kill(os.getpid(), 9)", 4)
     assert found.out_of_memory
     assert "was killed by SIGKILL (out of memory)" in str(found)
 

@@ -6,7 +6,7 @@ import logging
 
 import pytest
 
-from stem_core.errors import AppNotOpen, BadArguments, ConfigurationError, InvalidName, RetryTask
+from stem_core.errors import AppNotOpen, BadArguments, ConfigurationError, InvalidName, InvalidOption, RetryTask
 from stem_core.model import RetryPolicy
 from stem_core.tasks import Task, TaskContext, current
 from support.task_host import FakeHost
@@ -102,6 +102,8 @@ def test_where_a_task_runs():
     host = FakeHost()
     assert host.task(send_welcome).strategy == "event_loop"
     assert host.task(render).strategy == "threads"
+    assert host.task(render, name="limited", time_limit=5).strategy == "processes"
+    assert host.task(send_welcome, name="limited-too", time_limit=5).strategy == "event_loop"
     assert host.task(render, name="own", strategy="my.pool").strategy == "my.pool"
 
 
@@ -117,6 +119,22 @@ def test_strategies_that_cannot_run_the_function(function, strategy, problem, re
         FakeHost().task(function, name="t", strategy=strategy)
     assert "leave strategy out" in caught.value.hint
     assert remedy in caught.value.hint
+
+
+def test_a_time_limit_in_threads_is_refused_with_the_remedy():
+    with pytest.raises(ConfigurationError, match=r"^task t has a time_limit, and strategy='threads'") as caught:
+        FakeHost().task(render, name="t", strategy="threads", time_limit=5)
+    assert "use strategy='processes'" in caught.value.hint
+    task = FakeHost().task(render, name="t", strategy="threads")
+    for refused in (lambda: task.options(time_limit=5), lambda: task.options(priority=1).options(time_limit=5)):
+        with pytest.raises(InvalidOption) as option:
+            refused()
+        assert "a thread cannot be stopped" in option.value.hint
+
+
+def test_a_soft_limit_that_never_comes_is_refused():
+    with pytest.raises(ConfigurationError, match="a soft_time_limit of 5 s, but ends at its time_limit of 5 s"):
+        FakeHost().task(render, name="t", soft_time_limit=5, time_limit=5)
 
 
 async def test_calling_a_task_runs_its_function():

@@ -8,7 +8,7 @@ from stem_core.worker import cpus
 @pytest.fixture
 def machine(monkeypatch, tmp_path):
     """Eight processors, and an empty tree of control groups in which this process is in ``/pods/mine``."""
-    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(8)), raising=False)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)), raising=False)
     monkeypatch.setattr(cpus, "_CGROUP", tmp_path / "cgroup")
     monkeypatch.setattr(cpus, "_OWN_GROUP", tmp_path / "own")
     (tmp_path / "own").write_text("0::/pods/mine\n")

@@ -54,6 +54,26 @@ class TestConcurrency:
         app.task(name="b")(plain)
         assert plan_of(app)[0].concurrency == 32
 
+    def test_some_in_processes(self, app, monkeypatch):
+        monkeypatch.setattr(planning, "usable_cpus", lambda: 3)
+        app.task(name="a")(coroutine)
+        app.task(name="b")(plain)
+        app.task(name="c", time_limit=5)(plain)
+        plan, settings = plan_of(app)
+        assert (plan.concurrency, plan.concurrency_reason, plan.processes) == (3, "some tasks in processes", 3)
+        assert plan.isolated == {"c"}
+        assert "strategy: event_loop, processes (3 children), threads; lease: 30 s" in banner(app, settings, plan)
+
+    @pytest.mark.parametrize(
+        ("options", "children"),
+        [({"concurrency": 2}, 2), ({"concurrency": 8}, 3), ({"concurrency": 8, "processes": 6}, 6)],
+        ids=["never more than slots", "at most the processors", "as set"],
+    )
+    def test_how_many_children(self, app, monkeypatch, options, children):
+        monkeypatch.setattr(planning, "usable_cpus", lambda: 3)
+        app.task(name="c", time_limit=5)(plain)
+        assert plan_of(app, **options)[0].processes == children
+
     def test_tasks_of_queues_that_nobody_reads_here_do_not_count(self, app):
         app.task(name="a")(coroutine)
         app.task(name="b", queue="other")(plain)
@@ -82,6 +102,23 @@ class TestStrategies:
     def test_the_tasks_own_choice_goes_first(self, app):
         app.task(name="b", strategy="threads")(plain)
         assert plan_of(app, strategy="event_loop")[0].strategy_of == {"b": "threads"}
+
+    def test_a_plain_function_with_a_time_limit_stays_where_it_can_be_stopped(self, app):
+        app.task(name="a", time_limit=5)(coroutine)
+        app.task(name="b", time_limit=5)(plain)
+        assert plan_of(app, strategy="threads")[0].strategy_of == {"a": "event_loop", "b": "processes"}
+        assert plan_of(app, strategy="processes")[0].strategy_of == {"a": "processes", "b": "processes"}
+
+    def test_a_task_of_the_program_itself_is_refused_for_processes(self, app):
+        def mine():
+            pass
+
+        mine.__module__ = "__main__"
+        app.task(name="mine")(mine)
+        plan_of(app)
+        with pytest.raises(ConfigurationError, match=r"task mine is defined in the program itself") as refused:
+            plan_of(app, strategy="processes")
+        assert "move it into a module of its own" in refused.value.hint
 
     def test_an_unknown_one_is_an_error(self, app):
         app.task(name="b", strategy="elsewhere")(plain)
@@ -126,7 +163,6 @@ class TestBanner:
             "interrupts after 20 s, hands back after 23 s",
         ):
             assert part in text
-
 
     def test_a_small_budget_is_shared_out_as_it_will_be(self, app):
         plan, settings = plan_of(app, shutdown_timeout=1.0)
