@@ -179,6 +179,10 @@ class RedisServer:
         assert match is not None, field
         return int(match[1])
 
+    def signal(self, number: signal.Signals) -> None:
+        """Send it a signal."""
+        os.kill(self.pid, number)
+
     def kill(self) -> None:
         """As by ``kill -9``."""
         if self._process is not None:
