@@ -1,5 +1,7 @@
 import os
 import socket
+import subprocess
+import sys
 
 import attrs
 import pytest
@@ -127,7 +129,6 @@ class TestBanner:
         ):
             assert part in text
 
-
     def test_a_small_budget_is_shared_out_as_it_will_be(self, app):
         plan, settings = plan_of(app, shutdown_timeout=1.0)
         assert "interrupts after 0.5 s, hands back after 0.8 s" in banner(app, settings, plan)[-1]
@@ -204,6 +205,19 @@ class TestClaimingTheId:
 
     async def test_that_of_a_worker_whose_process_has_ended_is_taken_over_at_once(self, state, clock):
         await claim_identity(state, heartbeat(clock, incarnation="a", pid=999_999_999), clock)
+        await claim_identity(state, heartbeat(clock, incarnation="b"), clock)
+        assert await self.holder(state) == "b"
+
+    @pytest.fixture
+    def zombie(self):
+        with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as killed:
+            killed.kill()
+            os.waitid(os.P_PID, killed.pid, os.WEXITED | os.WNOWAIT)
+            yield killed.pid
+
+    @pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
+    async def test_so_is_that_of_one_whose_end_nobody_has_asked_for(self, state, clock, zombie):
+        await claim_identity(state, heartbeat(clock, incarnation="a", pid=zombie), clock)
         await claim_identity(state, heartbeat(clock, incarnation="b"), clock)
         assert await self.holder(state) == "b"
 
