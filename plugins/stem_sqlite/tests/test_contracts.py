@@ -21,6 +21,7 @@ class OneConnection:
     """All sessions of a test share one connection, as those of one event loop do."""
 
     url = "sqlite:///{tmp_path}/stem.db"
+    plugins = ("sqlite",)
     claims = (Broadcasts, Inspectable, KeepsDeadLetters, SettlesWithResults)
 
 
