@@ -5,7 +5,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from stem_core import RetryPolicy, Stem, TaskContext
-from stem_core.errors import ConfigurationError, StoreUnavailable, WorkerAlreadyRunning, WorkerFailed
+from stem_core.errors import ConfigurationError, StemError, StoreUnavailable, WorkerAlreadyRunning, WorkerFailed
 from stem_core.model import HEARTBEATS
 from stem_core.testing.clock import FakeClock
 from stem_core.wire import decode_heartbeat
@@ -214,6 +214,16 @@ class TestEnding:
             with pytest.raises(asyncio.CancelledError):
                 await running
             assert (await session.broker.depth(["default"]))["default"].ready == 1
+
+    async def test_a_worker_lives_once(self, app):
+        worker = Worker(app, name="web1")
+        async with worker:
+            with pytest.raises(StemError, match="the worker web1 runs already"):
+                await worker.run()
+        with pytest.raises(StemError, match="the worker web1 has ended already") as refused:
+            await worker.run_until_idle()
+        assert refused.value.hint == "make another one: Worker(app)"
+        assert worker.exit_code == 0
 
     async def test_a_soft_stop_hands_back_with_exit_code_4(self, app):
         task, started = endless(app)
