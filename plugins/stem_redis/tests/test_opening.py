@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 import ssl
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -22,6 +23,8 @@ from support.redis_server import RedisServer
 
 OpenRedis = Callable[..., AbstractAsyncContextManager[OpenedStore]]
 StartServer = Callable[..., RedisServer]
+
+README = Path(__file__).parents[1] / "README.md"
 
 
 @pytest.fixture(autouse=True)
@@ -162,14 +165,14 @@ class TestPasswords:
         assert "the user name or password is wrong" in str(error)
         assert "hunter3" not in str(error)
 
-    async def test_a_user_with_the_least_rights(
+    async def test_a_user_with_the_rights_of_the_readme(
         self, open_redis: OpenRedis, start_server: StartServer, caplog: pytest.LogCaptureFixture
     ) -> None:
         server = start_server()
-        # As plugins/stem_redis/README.md says.
-        rights = "on >hunter2 ~{test* ~test:* resetchannels &test:* -@all +@read +@write +@connection +@transaction"
-        rights += " +@scripting +@pubsub +@blocking +time +info -@dangerous +info"
-        assert server.command("ACL", "SETUSER", "stem", *rights.split()) == b"+OK\r\n"
+        found = re.search(r"^ACL SETUSER stem (.+)$", README.read_text(), re.MULTILINE)
+        assert found is not None
+        rights = found[1].replace("shop", "test").replace("SECRET", "hunter2").split()
+        assert server.command("ACL", "SETUSER", "stem", *rights) == b"+OK\r\n"
         caplog.set_level(logging.WARNING)
         url = f"redis+unix://stem:hunter2@{server.path}"
         async with open_redis(url=url) as opened:
