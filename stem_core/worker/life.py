@@ -20,6 +20,7 @@ from stem_core.worker.banner import banner, warnings
 from stem_core.worker.cancellation import interrupt
 from stem_core.worker.identity import claim_identity, host_name
 from stem_core.worker.inflight import Entry, InFlight, Stage
+from stem_core.worker.lifespan import StoppedAtStart, enter_lifespan
 from stem_core.worker.line import Line, build_line
 from stem_core.worker.news import News
 from stem_core.worker.plan import make_plan
@@ -39,10 +40,6 @@ logger = logging.getLogger("stem_core.worker")
 HARD_FLUSH = 1.5
 #: And this long for coroutines to take their cancellation.
 HARD_GRACE = 0.3
-
-
-class _StoppedAtStart(Exception):
-    """The worker was asked to stop before it was ready."""
 
 
 class Life:
@@ -156,7 +153,7 @@ class Life:
                 # this worker stays fresh meanwhile.
                 pulse = Pulse(view, lambda: open_session(self._app), os_signals=self._os_signals)
                 await stack.enter_async_context(pulse)
-                state = await self._enter_lifespan(stack, machine)
+                state = await enter_lifespan(self._app, stack, machine)
                 self._line = line = build_line(
                     session,
                     self._settings,
@@ -167,30 +164,12 @@ class Life:
                 )
                 await self._serve(line, machine, session)
             failed = False
-        except _StoppedAtStart:
+        except StoppedAtStart:
             failed = False
         finally:
             machine.end()
             self.ready.set()
             await self._news.shutdown(1 if failed else 4 if self.interrupted else 0)
-
-    async def _enter_lifespan(self, stack: AsyncExitStack, machine: StopMachine) -> object:
-        if self._app.lifespan is None:
-            return None
-        lifespan, loop = self._app.lifespan(self._app), asyncio.get_running_loop()
-        # Entered in this task, not in one of its own: what is entered in one task cannot always be left in another.
-        try:
-            async with asyncio.timeout(None) as scope:
-                stopped = loop.create_task(machine.reached("warm"))
-                try:
-                    stopped.add_done_callback(lambda _: None if stopped.cancelled() else scope.reschedule(loop.time()))
-                    return await stack.enter_async_context(lifespan)
-                finally:
-                    stopped.cancel()
-        except TimeoutError:
-            if scope.expired():
-                raise _StoppedAtStart from None
-            raise
 
     async def _serve(self, line: Line, machine: StopMachine, session: Session) -> None:
         try:

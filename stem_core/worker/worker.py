@@ -158,6 +158,9 @@ class Worker:
         try:
             code = await (self.run_until_idle() if burst else self.run())
         except StemError as error:
+            if isinstance(error, WorkerFailed):
+                # The command line shows the message of an error and no more.
+                logger.critical("the worker fails with this error", exc_info=error.__cause__)
             if not self._life.abandoned:
                 raise
             logger.critical("%s", error)

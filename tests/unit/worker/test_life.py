@@ -112,6 +112,28 @@ class TestStarting:
         async with app.open() as session:
             assert await session.state.list(HEARTBEATS) == []
 
+    async def test_a_lifespan_that_is_no_context_manager_is_told(self):
+        async def lifespan(app):
+            return {"pool": 1}
+
+        with pytest.raises(ConfigurationError) as refused:
+            await Worker(flaky_app(lifespan=lifespan)).run()
+        assert refused.value.message == (
+            "the lifespan of the app 'bench' returned no asynchronous context manager but coroutine"
+        )
+        assert "@contextlib.asynccontextmanager" in refused.value.hint
+
+    def test_the_main_program_logs_where_the_error_came_from(self, caplog):
+        @asynccontextmanager
+        async def lifespan(app):
+            raise RuntimeError("no database")
+            yield
+
+        with pytest.raises(WorkerFailed, match="no database"):
+            Worker(flaky_app(lifespan=lifespan)).run_blocking()
+        assert "the worker fails with this error" in caplog.text
+        assert 'raise RuntimeError("no database")' in caplog.text
+
     async def test_cancelled_while_it_starts_it_leaves_nothing_running(self, app):
         faults = faults_of_app(app)
         faults.held["put"] = answer = asyncio.Event()
