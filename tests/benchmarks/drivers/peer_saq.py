@@ -48,6 +48,7 @@ class Library(Peer):
             while job.result is None:
                 with suppress(TimeoutError):
                     await job.refresh(until_complete=0.5)
+                assert job.result is not None or not job.completed, f"{job.status}: {job.error}"
             return float(job.result)
 
         return answer
