@@ -10,6 +10,8 @@ import pytest
 from stem_core.errors import StoreUnavailable
 from stem_core.model import TaskState
 from support.load import Load
+from support.redis_server import Relay
+from support.until import until
 
 RESUMES_WITHIN = 5.0
 
@@ -100,6 +102,33 @@ async def test_forgotten_scripts_and_cut_connections_repeat_nothing(redis, own_s
     await drained_and_stopped(own_site, workers)
 
 
+async def test_answers_that_never_arrive_repeat_nothing(redis, own_site):
+    # What was asked for was done, and nobody learns of it: claims, settlements, extensions and publishing alike.
+    direct = own_site.url
+    async with Relay(redis.path) as relay:
+        own_site.url = own_site.environment["STEM_BROKER_URL"] = relay.url
+        # In a thread: the relay has to turn meanwhile.
+        workers = await asyncio.to_thread(start_workers, own_site)
+        dropped = 0
+        async with Load(own_site) as load:
+            while dropped < 150:
+                relay.drop_answers = True
+                await until(lambda: not relay.drop_answers)
+                dropped += 1
+                # A moment without a fault in which something can go on.
+                await asyncio.sleep(0.01 * (dropped % 5))
+        states = await load.ended()
+        print(
+            f"\n{dropped} answers dropped: {states.total()} jobs, runs {dict(load.runs())}; "
+            f"producer: {dict(load.errors)}"
+        )
+        assert states == {TaskState.SUCCEEDED: len(load.accepted)}
+        assert load.runs() == {1: len(load.accepted)}
+        assert set(load.errors) == {"StoreUnavailable"}
+        own_site.url = direct
+        await asyncio.to_thread(asyncio.run, drained_and_stopped(own_site, workers))
+
+
 async def test_a_full_server_refuses_publishers_and_lets_workers_drain_it(redis, own_site):
     app = own_site.producer()
     accepted = []
@@ -142,4 +171,26 @@ async def test_a_server_that_stops_answering_hangs_nobody_and_repeats_nothing(re
     # Five for an answer, and what it takes to find that out.
     assert load.longest < 6.5
     assert back < RESUMES_WITHIN
+    await drained_and_stopped(own_site, workers)
+
+
+@pytest.mark.slow
+async def test_an_outage_beyond_the_lease_ends_what_runs_before_others_may_have_it(redis, own_site):
+    lease, outage = 2.0, 4.0
+    workers = start_workers(own_site, lease=f"{lease}s")
+    # As many as one worker can run at once: none of them waits for another to end.
+    ids = await own_site.enqueue("work", 5.0, count=5)
+    own_site.ledger.wait_for("start", 5)
+    redis.signal(signal.SIGSTOP)
+    await asyncio.sleep(outage)
+    redis.signal(signal.SIGCONT)
+    load = Load(own_site)
+    load.accepted = dict.fromkeys(ids, 0.0)
+    assert await load.ended(timeout=40) == {TaskState.SUCCEEDED: 5}
+    ends = own_site.ledger.events("end")
+    print(f"\noutage of {outage:g} s, lease of {lease:g} s: runs {dict(load.runs())}, {len(ends)} of them to the end")
+    # The first run of each was cancelled where it stood; the second came to its end.
+    assert load.runs() == {2: 5}
+    assert Counter(event["id"] for event in ends) == Counter(ids)
+    assert {event["run"] for event in ends} == {2}
     await drained_and_stopped(own_site, workers)

@@ -81,6 +81,7 @@ async def test_delayed_jobs_start_exactly_once_and_never_early_with_four_who_pro
             # The time that the server has set, by its clock.
             found = await session.broker.find([handle.id for handle in handles])
             due |= {id: stored.at for id, stored in found.items()}
+    assert len(due) == count
     assert site.now() < begin
     site.ledger.wait(lambda events: sum(event["event"] == "end" for event in events) >= count, timeout=40)
     starts = site.ledger.events("start")
