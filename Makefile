@@ -45,5 +45,5 @@ build: .venv/.stem-dev ## build the wheel and the sdist of every distribution in
 .venv/.stem-dev: $(INPUTS)
 	@$(ENVIRONMENT) dev
 
-.venv/.stem-bench: .venv/.stem-dev tests/benchmarks/requirements.txt
+.venv/.stem-bench: .venv/.stem-dev tests/benchmarks/requirements.txt $(wildcard tests/benchmarks/peers/*.txt)
 	@$(ENVIRONMENT) bench

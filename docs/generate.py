@@ -20,6 +20,7 @@ from stem_core import contracts, errors
 from stem_core.plugins import hookspecs
 from stem_core.settings import APP, WORKER, SettingsSection
 from stem_core.signals import Signals
+from stem_redis.settings import SECTION as REDIS
 from stem_sqlite.settings import SECTION as SQLITE
 
 ROOT = Path(__file__).parents[1]
@@ -70,6 +71,7 @@ of bytes.
     for section, title, where in (
         (APP, "The app", "The top level of the file, before any `[section]`; keyword arguments of `Stem(...)`."),
         (WORKER, "`[worker]`", "Options of `stem worker`, and keyword arguments of `Worker(...)`."),
+        (REDIS, "`[redis]`", 'The plugin `stem_redis`; in code `Stem(..., **{"redis.call_timeout": "10s"})`.'),
         (SQLITE, "`[sqlite]`", 'The plugin `stem_sqlite`; in code `Stem(..., **{"sqlite.synchronous": "normal"})`.'),
     ):
         parts.append(f"\n## {title}\n\n{where}\n\n{_settings_table(section)}")

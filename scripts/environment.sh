@@ -75,6 +75,16 @@ case $kind in
     bench) set -- -r tests/benchmarks/requirements.txt ; what="what Stem is measured beside" ;;
     *) fail "unknown kind of environment: $kind" "say demo, dev or bench" ;;
 esac
+if [ "$kind" = bench ]; then
+    # Each in an environment of its own: no two of them agree on a version of redis-py.
+    for list in tests/benchmarks/peers/*.txt; do
+        venv=.venv/peers/$(basename "$list" .txt)
+        echo "installing $list into $venv"
+        [ -d "$venv" ] || make_venv
+        install -r "$list"
+    done
+    venv=.venv
+fi
 for project in plugins/*/pyproject.toml; do
     [ -e "$project" ] || continue
     case $kind:$project in

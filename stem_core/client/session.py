@@ -109,14 +109,20 @@ class Session:
     def _through_middleware(self, envelope: Envelope) -> Envelope:
         for layer in self.middleware:
             try:
-                envelope = layer.enqueue(envelope)
+                changed = layer.enqueue(envelope)
             except StemError:
                 raise
             except Exception as error:
-                owner = f"{type(layer).__module__}.{type(layer).__qualname__}"
                 raise PublishError(
-                    f"the middleware {owner} refused {envelope.header.task}: {type(error).__name__}: {error}"
+                    f"the middleware {_name(layer)} refused {envelope.header.task}: {type(error).__name__}: {error}"
                 ) from error
+            if not isinstance(changed, Envelope):
+                raise PublishError(
+                    f"the middleware {_name(layer)} made a {type(changed).__name__} of the envelope of "
+                    f"{envelope.header.task}",
+                    hint="let its enqueue() return the envelope, or a changed copy of it; raise to refuse",
+                )
+            envelope = changed
         return envelope
 
     def _seal(self, envelope: Envelope, now: float) -> Message:
@@ -128,6 +134,10 @@ class Session:
         if limit is not None and size > limit:
             raise PayloadTooLarge(task=envelope.header.task, size=size, limit=limit, of_the_broker=True)
         return message
+
+
+def _name(layer: Middleware) -> str:
+    return f"{type(layer).__module__}.{type(layer).__qualname__}"
 
 
 @asynccontextmanager

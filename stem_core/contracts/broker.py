@@ -123,7 +123,8 @@ class Broadcasts(ABC):
     @abstractmethod
     def listen(self, channels: Sequence[str], since: float | None = None) -> AsyncIterator[tuple[str, bytes]]:
         """Yield ``(channel, message)`` in order of sending: those kept since ``since`` (seconds since the epoch;
-        None: from now on), then each as it comes. Ends when closed."""
+        None: from now on), then each as it comes. Ends when closed. What this session sends after the call is heard;
+        what others send, from the moment at which the store knows of the listener."""
 
 
 class KeepsDeadLetters(ABC):

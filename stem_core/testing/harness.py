@@ -8,9 +8,11 @@ from collections.abc import Coroutine, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from typing import Any, Self
 
+from stem_core.client import sync
 from stem_core.client.app import Stem
 from stem_core.client.session import Session
 from stem_core.contracts import Inspectable
+from stem_core.errors import ConfigurationError
 from stem_core.testing.clock import FakeClock
 from stem_core.testing.enqueued import Enqueued
 from stem_core.testing.recorder import SignalRecorder
@@ -40,6 +42,9 @@ class Harness:
         app: What to test; default one without tasks.
         clock: The time; default one that starts at a fixed moment.
         settings: Further settings by dotted key.
+
+    Raises, when entered:
+        ConfigurationError: the app is open already.
     """
 
     def __init__(
@@ -165,6 +170,13 @@ async def _to_the_end(run: Coroutine[Any, Any, int]) -> int:
 @contextmanager
 def _on_memory(app: Stem, clock: FakeClock, settings: Mapping[str, Any]) -> Iterator[None]:
     """Let the app forget what it was configured for, and be as it was afterwards."""
+    if app.is_open:
+        raise ConfigurationError(
+            f"the app {app.name!r} is open already, on the stores that it is configured for",
+            hint="enter the harness first, and app.open() inside it",
+        )
+    # What synchronous code opened stays open until the process ends, here on other stores.
+    sync.close()
     url = f"memory://harness-{next(_numbers)}"
     before = (app._runtime, app.clock, app._command_line)  # noqa: SLF001 - see below
     listeners = {signal.name: signal.listeners for signal in app.signals}
@@ -184,6 +196,7 @@ def _on_memory(app: Stem, clock: FakeClock, settings: Mapping[str, Any]) -> Iter
         )
         yield
     finally:
+        sync.close()
         app._runtime, app.clock, app._command_line = before  # noqa: SLF001
         for signal in app.signals:
             # The plugins will connect theirs once more when the app is configured again.

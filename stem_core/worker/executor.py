@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 
+import msgspec
+
 from stem_core.clock import Clock
 from stem_core.contracts import Call, ConcurrencyStrategy, Middleware
 from stem_core.errors import ProcessLost, RemoteError, TaskInterrupted
@@ -122,13 +124,20 @@ class Executor:
             entry.runtime = self._clock.monotonic() - entry.started_at
 
     async def _through_middleware(self, ctx: TaskContext, strategy: ConcurrencyStrategy, call: Call) -> bytes:
+        encoded: bytes | None = None
+
         async def innermost() -> bytes:
-            return await strategy.run(call)
+            nonlocal encoded
+            encoded = await strategy.run(call)
+            return encoded
 
         proceed: Callable[[], Awaitable[bytes]] = innermost
         for middleware in reversed(self._middleware):
             proceed = _step(middleware, ctx, proceed)
-        return await proceed()
+        result = await proceed()
+        if result is not encoded:
+            _check_changed(result)
+        return result
 
     def overrun(self, entry: Entry) -> Outcome:
         """What becomes of an entry that does not end at its time limit, nor after."""
@@ -197,3 +206,13 @@ def _step(
     middleware: Middleware, ctx: TaskContext, proceed: Callable[[], Awaitable[bytes]]
 ) -> Callable[[], Awaitable[bytes]]:
     return lambda: middleware.run(ctx, proceed)
+
+
+def _check_changed(result: object) -> None:
+    """What middleware puts in place of a result goes into stores, and to readers, as it is."""
+    try:
+        if not isinstance(result, bytes):
+            raise TypeError(f"{type(result).__name__} instead of bytes")
+        msgspec.json.decode(result)
+    except (TypeError, ValueError) as error:
+        raise Unencodable(f"middleware returned what is no JSON text: {error}") from error

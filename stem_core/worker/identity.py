@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 import socket
+from pathlib import Path
 
 from stem_core.clock import Clock
 from stem_core.contracts import StateStore
@@ -80,4 +81,13 @@ def _is_gone(other: Heartbeat) -> bool:
         return True
     except PermissionError:
         return False
-    return False
+    return _is_zombie(other.pid)
+
+
+def _is_zombie(pid: int) -> bool:
+    """Whether the process was killed and its parent has not asked for it yet, as in a container without an init."""
+    try:
+        after_name = Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()
+    except OSError:  # no Linux, or gone in this moment
+        return False
+    return after_name[:1] == ["Z"]

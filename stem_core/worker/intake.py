@@ -15,7 +15,7 @@ from stem_core.signals import Signals
 from stem_core.worker.announce import Announcer
 from stem_core.worker.backoff import Backoff
 from stem_core.worker.cancellation import interrupt
-from stem_core.worker.inflight import Entry, InFlight
+from stem_core.worker.inflight import Entry, InFlight, Stage
 from stem_core.worker.settle import Settler
 from stem_core.worker.slots import Slots
 
@@ -148,7 +148,9 @@ class Intake:
             if stale is not None:
                 # The broker granted again what this worker still holds: its lease had run out unnoticed.
                 interrupt(stale, "lease-lost", "the message was granted to this worker again")
-                self._settler.lose(stale)
+                if stale.stage is not Stage.RUNNING:
+                    # What runs is let go of, and told of, when it has ended.
+                    self._settler.lose(stale)
             entry = Entry(delivery, self._claimed_at, deadline)
             inflight.add(entry)
             if heard:

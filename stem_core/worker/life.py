@@ -7,7 +7,7 @@ import logging
 import os
 import secrets
 import socket
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any
 
@@ -20,12 +20,15 @@ from stem_core.worker.banner import banner, warnings
 from stem_core.worker.cancellation import interrupt, kill
 from stem_core.worker.identity import claim_identity, host_name
 from stem_core.worker.inflight import Entry, InFlight, Stage
+from stem_core.worker.lifespan import StoppedAtStart, enter_lifespan
 from stem_core.worker.line import Line, build_line
 from stem_core.worker.news import News
 from stem_core.worker.outfit import locate
 from stem_core.worker.plan import make_plan
 from stem_core.worker.pulse import Pulse
+from stem_core.worker.racing import first
 from stem_core.worker.revocations import Revocations
+from stem_core.worker.starting import start_strategies
 from stem_core.worker.stopping import StopMachine, StopMode
 from stem_core.worker.view import WorkerView
 from stem_core.worker.watchdog import Watchdog
@@ -43,10 +46,6 @@ HARD_GRACE = 0.3
 
 #: A worker that has lost more than this part of its slots ends, to be started anew by whoever looks after it.
 MAX_LOST = 0.25
-
-
-class _StoppedAtStart(Exception):
-    """The worker was asked to stop before it was ready."""
 
 
 class Life:
@@ -128,7 +127,7 @@ class Life:
     async def idle(self, *, wait_for_delayed: bool) -> None:
         """Return when there is nothing to do, or the worker stops."""
         while self._line is not None and self._machine is not None:
-            if await _first(self._line.intake.idle.wait(), self._machine.reached("quiet")) == 1:
+            if await first(self._line.intake.idle.wait(), self._machine.reached("quiet")) == 1:
                 return
             if not wait_for_delayed or not await self._anything_queued():
                 return
@@ -165,7 +164,7 @@ class Life:
                 # this worker stays fresh meanwhile.
                 pulse = Pulse(view, lambda: open_session(self._app), os_signals=self._os_signals)
                 await stack.enter_async_context(pulse)
-                state = await self._enter_lifespan(stack, machine)
+                state = await enter_lifespan(self._app, stack, machine)
                 self._line = line = build_line(
                     session,
                     self._settings,
@@ -175,7 +174,7 @@ class Life:
                     view=view,
                 )
                 line.slots.on_lost = self._on_lost
-                await self._start_strategies(line, machine)
+                await start_strategies(line.strategies.values(), machine)
                 await self._serve(line, machine, session)
             if self._worn:
                 raise WorkerFailed(
@@ -184,45 +183,12 @@ class Life:
                     "looks at ctx.check(), can be stopped with strategy='processes' only",
                 )
             failed = False
-        except _StoppedAtStart:
+        except StoppedAtStart:
             failed = False
         finally:
             machine.end()
             self.ready.set()
             await self._news.shutdown(1 if failed else 4 if self.interrupted else 0)
-
-    async def _enter_lifespan(self, stack: AsyncExitStack, machine: StopMachine) -> object:
-        if self._app.lifespan is None:
-            return None
-        lifespan, loop = self._app.lifespan(self._app), asyncio.get_running_loop()
-        # Entered in this task, not in one of its own: what is entered in one task cannot always be left in another.
-        try:
-            async with asyncio.timeout(None) as scope:
-                stopped = loop.create_task(machine.reached("warm"))
-                try:
-                    stopped.add_done_callback(lambda _: None if stopped.cancelled() else scope.reschedule(loop.time()))
-                    return await stack.enter_async_context(lifespan)
-                finally:
-                    stopped.cancel()
-        except TimeoutError:
-            if scope.expired():
-                raise _StoppedAtStart from None
-            raise
-
-    async def _start_strategies(self, line: Line, machine: StopMachine) -> None:
-        """What takes time before the first claim: child processes."""
-        ready = False
-        try:
-            starting = asyncio.gather(*(strategy.start() for strategy in line.strategies.values()))
-            if await _first(asyncio.wait((starting,)), machine.reached("warm")) == 1:
-                starting.cancel()
-                raise _StoppedAtStart
-            await starting
-            ready = True
-        finally:
-            if not ready:
-                for strategy in line.strategies.values():
-                    await strategy.close("abandon")
 
     async def _serve(self, line: Line, machine: StopMachine, session: Session) -> None:
         try:
@@ -263,16 +229,16 @@ class Life:
         await machine.reached("quiet")
         line.stop_claiming()
         self._news.stopping(machine.phase, machine.reason)
-        await _first(asyncio.wait((intake,)), machine.reached("hard"))
+        await first(asyncio.wait((intake,)), machine.reached("hard"))
         await machine.reached("warm")
-        if await _first(line.finished(), machine.reached("soft")) == 1:
+        if await first(line.finished(), machine.reached("soft")) == 1:
             self._news.stopping(machine.phase, machine.reason)
             line.interrupt_all()
-            if await _first(line.finished(), machine.reached("hard")) == 1:
+            if await first(line.finished(), machine.reached("hard")) == 1:
                 self._news.stopping(machine.phase, machine.reason)
                 line.hand_back_all()
-                await _first(line.settler.settled(), asyncio.sleep(HARD_FLUSH))
-                self.abandoned = await _first(line.slots.drained(), asyncio.sleep(HARD_GRACE)) == 1
+                await first(line.settler.settled(), asyncio.sleep(HARD_FLUSH))
+                self.abandoned = await first(line.slots.drained(), asyncio.sleep(HARD_GRACE)) == 1
         self.abandoned = self.abandoned or line.slots.lost > 0
         self.interrupted = line.settler.interrupted > 0
         unsettled = len(self._inflight)
@@ -284,7 +250,7 @@ class Life:
         """Let these end by themselves, and the handlers that were told of the worker. What a store or a handler holds
         up beyond the time of the stop is left behind."""
         waiting = {*ending, *self._news.under_way}
-        await _first(asyncio.wait(waiting), _after_hard(machine))
+        await first(asyncio.wait(waiting), _after_hard(machine))
         for task in waiting:
             task.cancel()
 
@@ -301,7 +267,7 @@ class Life:
                 await session.deadline("broker: settle", session.broker.settle(settlements), seconds=HARD_FLUSH)
             except StoreError as error:
                 logger.error("could not hand back %d deliveries; their leases will end: %s", len(held), error.message)
-        self.abandoned = await _first(line.slots.drained(), asyncio.sleep(HARD_GRACE)) == 1 or line.slots.lost > 0
+        self.abandoned = await first(line.slots.drained(), asyncio.sleep(HARD_GRACE)) == 1 or line.slots.lost > 0
 
     async def _anything_queued(self) -> bool:
         session = self._app.session
@@ -375,14 +341,3 @@ class Life:
 async def _after_hard(machine: StopMachine) -> None:
     await machine.reached("hard")
     await asyncio.sleep(HARD_GRACE)
-
-
-async def _first(*waits: Awaitable[object]) -> int:
-    """Wait for the first of several; its index. The others are cancelled."""
-    tasks = [asyncio.ensure_future(wait) for wait in waits]
-    try:
-        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-        return next(index for index, task in enumerate(tasks) if task.done())
-    finally:
-        for task in tasks:
-            task.cancel()

@@ -95,7 +95,7 @@ class Worker:
 
     async def __aenter__(self) -> Self:
         """Start; returns when the worker is ready for its first claim."""
-        self._task = asyncio.create_task(self._life.live(), name=f"stem-worker-{self.id}")
+        self._task = self._begin()
         ready = asyncio.create_task(self._life.ready.wait())
         try:
             await asyncio.wait((self._task, ready), return_when=asyncio.FIRST_COMPLETED)
@@ -121,7 +121,7 @@ class Worker:
             WorkerFailed: the worker ended by an error of its own.
             StemError: it could not start.
         """
-        self._task = asyncio.create_task(self._life.live(), name=f"stem-worker-{self.id}")
+        self._task = self._begin()
         try:
             await asyncio.wait((self._task,))
         except asyncio.CancelledError:
@@ -158,6 +158,9 @@ class Worker:
         try:
             code = await (self.run_until_idle() if burst else self.run())
         except StemError as error:
+            if isinstance(error, WorkerFailed):
+                # The command line shows the message of an error and no more.
+                logger.critical("the worker fails with this error", exc_info=error.__cause__)
             if not self._life.abandoned:
                 raise
             logger.critical("%s", error)
@@ -169,6 +172,14 @@ class Worker:
             sys.stderr.flush()
             os._exit(code)
         return code
+
+    def _begin(self) -> asyncio.Task[None]:
+        if self._task is not None:
+            raise StemError(
+                f"the worker {self.id} {'has ended' if self._task.done() else 'runs'} already: a worker lives once",
+                hint="make another one: Worker(app)",
+            )
+        return asyncio.create_task(self._life.live(), name=f"stem-worker-{self.id}")
 
     async def _abort(self, task: asyncio.Task[None]) -> None:
         """Who runs the worker was cancelled and wants it gone: hand back and leave; then the cancellation goes on."""

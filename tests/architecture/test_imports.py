@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-HEAVY = {"typer", "rich", "click", "sqlite3", "redis", "asyncpg", "cryptography", "pytest", "hypothesis"}
+HEAVY = {"typer", "rich", "click", "sqlite3", "redis", "hiredis", "asyncpg", "cryptography", "pytest", "hypothesis"}
 
 # One interpreter forks a child for each module: a hundred interpreters would cost half a minute.
 IMPORT_EACH = """
@@ -39,7 +39,9 @@ def python(*arguments):
     return subprocess.run([sys.executable, *arguments], capture_output=True, text=True, check=False, cwd="/")
 
 
-@pytest.mark.parametrize("package", ["stem_core", "plugins/stem_sqlite/src/stem_sqlite"])
+@pytest.mark.parametrize(
+    "package", ["stem_core", "plugins/stem_redis/src/stem_redis", "plugins/stem_sqlite/src/stem_sqlite"]
+)
 def test_every_module_imports_alone_with_warnings_as_errors(package):
     names = list(modules(ROOT / package))
     assert names

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from benchmarks.catalog_redis import REDIS_SUBJECTS, REDIS_TARGETS
 from benchmarks.model import Measure, Subject, Target
 
 _AT_LEAST_ONCE = "at least once, leases, results"
@@ -59,6 +60,7 @@ SUBJECTS = (
         guarantee=f"{_AT_LEAST_ONCE}; a batch of 200 claimed and settled in a transaction each; {_SYNC}",
         scenarios=("enqueue", "drain", "drain_bare"),
     ),
+    *REDIS_SUBJECTS,
 )
 
 #: Title, what the numbers are, columns.
@@ -96,6 +98,16 @@ TABLES: tuple[tuple[str, str, tuple[Measure, ...]], ...] = (
             Measure(key="drain_rss", scenario="drain", title="RSS MB, peak of the drain", digits=1),
         ),
     ),
+    (
+        "Redis",
+        "what the server does for a job during the drain; commands in scripts count as well",
+        (
+            Measure(key="drain_commands", scenario="drain", title="commands, with results", digits=2),
+            Measure(key="drain_bare_commands", scenario="drain_bare", title="commands, without", digits=2),
+            Measure(key="drain_server_cpu", scenario="drain", title="CPU us, with results", digits=1),
+            Measure(key="drain_bare_server_cpu", scenario="drain_bare", title="CPU us, without", digits=1),
+        ),
+    ),
 )
 
 MEASURES = {measure.key: measure for _, _, measures in TABLES for measure in measures}
@@ -106,7 +118,7 @@ TARGETS = (
         key="drain",
         limit=4,
         at_least=True,
-        beside="huey sqlite",
+        beside=("huey sqlite",),
         text="SQLite drain with results, times that of huey",
     ),
     Target(subject="stem sqlite", key="drain", limit=8_000, at_least=True, text="SQLite drain with results, jobs/s"),
@@ -129,4 +141,5 @@ TARGETS = (
     Target(subject="stem sqlite", key="first_job", limit=350, at_least=False, text="first job, ms from process start"),
     Target(subject="stem sqlite", key="idle_rss", limit=45, at_least=False, text="idle worker, MB"),
     Target(subject="stem sqlite", key="idle_cpu", limit=0.6, at_least=False, text="idle worker, CPU s a minute"),
+    *REDIS_TARGETS,
 )

@@ -16,6 +16,7 @@ from benchmarks import machine, report
 from benchmarks.catalog import ALL, SUBJECTS
 from benchmarks.model import FULL, QUICK, TINY
 from benchmarks.sampling import chosen, measure
+from benchmarks.servers import Servers
 
 SIZES = {"full": FULL, "quick": QUICK, "tiny": TINY}
 
@@ -34,7 +35,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given.folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=given.folder, prefix="bench-") as place:
         folder = Path(place).resolve()
-        about = machine.describe(folder)
+        servers = Servers(folder)
+        about = machine.describe(folder, servers.version)
         columns = (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("{task.description}"))
         with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
             total = bar.add_task("", total=len(cells) * (given.repetitions + given.warm_up))
@@ -45,7 +47,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 bar.update(total, completed=told, description=title)
                 told += 1
 
-            samples = measure(cells, sizes, given.repetitions, warm_up=given.warm_up, folder=folder, progress=progress)
+            try:
+                samples = measure(
+                    cells,
+                    sizes,
+                    given.repetitions,
+                    warm_up=given.warm_up,
+                    folder=folder,
+                    servers=servers,
+                    progress=progress,
+                )
+            finally:
+                servers.stop()
     given.json.write_text(json.dumps(report.as_json(samples, about, sizes, given.repetitions), indent=1) + "\n")
     print(report.as_markdown(samples, about, given.repetitions))
     print(f"written: {given.json}", file=sys.stderr)
@@ -53,7 +66,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="make bench ARGS=", description="Measure Stem beside huey and raw loops.")
+    parser = argparse.ArgumentParser(prog="make bench ARGS=", description="Measure Stem beside peers and raw loops.")
     names = ", ".join(subject.name for subject in SUBJECTS)
     parser.add_argument(
         "-s", "--subject", action="append", default=[], help=f"only rows with this in the name: {names}"

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.gauges import Stopwatch, memory
+from benchmarks.redis_gauge import ServerWatch
 from stem_core import Stem, Task
 from stem_core.signals import WorkerReadyEvent, WorkerShutdownEvent, WorkerStoppingEvent
 from stem_core.worker import Worker
@@ -50,16 +51,17 @@ async def stamp() -> float:
 def gauge(jobs: int) -> dict[str, float]:
     """Measure the worker of this process from its first claim until it finds nothing more; filled while it runs."""
     found: dict[str, float] = {}
-    watches: list[Stopwatch] = []
+    watches: list[tuple[ServerWatch, Stopwatch]] = []
 
     @app.signals.worker_ready.connect
     def begin(_event: WorkerReadyEvent) -> None:
-        watches.append(Stopwatch())
+        watches.append((ServerWatch(), Stopwatch()))
 
     @app.signals.worker_stopping.connect
     def end(_event: WorkerStoppingEvent) -> None:
         if not found:
-            found.update(rate=watches[0].rate(jobs), cpu=watches[0].cpu(jobs), **memory("rss", "VmHWM"))
+            seen, watch = watches[0]
+            found.update(rate=watch.rate(jobs), cpu=watch.cpu(jobs), **memory("rss", "VmHWM"), **seen.found(jobs))
 
     return found
 

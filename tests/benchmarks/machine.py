@@ -12,12 +12,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-_PACKAGES = ("stem-core", "stem-sqlite", "huey", "msgspec", "attrs", "pluggy")
+_PACKAGES = ("stem-core", "stem-sqlite", "stem-redis", "hiredis", "huey", "msgspec", "attrs", "pluggy")
 _ROOT = Path(__file__).resolve().parents[2]
 
 
-def describe(folder: Path) -> dict[str, Any]:
-    """Date, commit, versions and machine; ``folder`` is where the databases are."""
+def describe(folder: Path, redis: str) -> dict[str, Any]:
+    """Date, commit, versions and machine; ``folder`` is where the databases are, ``redis`` the server's version."""
     return {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),  # noqa: TID251 - a label for people
         "commit": _git("rev-parse", "--short=12", "HEAD") or "unknown",
@@ -25,7 +25,9 @@ def describe(folder: Path) -> dict[str, Any]:
         "versions": {
             "python": platform.python_version(),
             "sqlite": sqlite3.sqlite_version,
+            **({"redis": redis} if redis else {}),
             **{name: version for name in _PACKAGES if (version := _version(name))},
+            **_peers(),
         },
         "machine": {
             "system": f"{platform.system()} {platform.release()} {platform.machine()}",
@@ -51,6 +53,21 @@ def _version(name: str) -> str:
         return importlib.metadata.version(name)
     except importlib.metadata.PackageNotFoundError:
         return ""
+
+
+#: What the lists of the peers hold besides them.
+_PARTS = {"attrs", "hiredis", "typing_extensions"}
+
+
+def _peers() -> dict[str, str]:
+    """The versions that ``peers/*.txt`` ask for."""
+    pins = (
+        line.strip()
+        for path in sorted(Path(__file__).parent.glob("peers/*.txt"))
+        for line in path.read_text().splitlines()
+    )
+    found = dict(pin.split("==") for pin in pins if "==" in pin)
+    return {name.partition("[")[0]: version for name, version in found.items() if name not in _PARTS}
 
 
 def _first(path: str, field: str) -> str:

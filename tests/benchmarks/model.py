@@ -33,7 +33,7 @@ class Subject:
     name: str
     #: Module in ``benchmarks.drivers``; each scenario is a function in it.
     driver: str
-    #: Where its jobs are kept; ``{folder}`` is an empty folder of each sample.
+    #: Where its jobs are kept; ``{folder}`` is an empty folder of each sample, ``{redis}`` host and port.
     url: str = ""
     guarantee: str
     #: The scenarios that mean something for it.
@@ -42,6 +42,10 @@ class Subject:
     environment: Mapping[str, str] = attrs.field(factory=dict)
     #: Package that has to be there; without it the row is left out, by name.
     requires: str = ""
+    #: Environment below ``.venv/peers`` that its processes run in; without it the row is left out, by name.
+    venv: str = ""
+    #: Kind of Redis that it needs (``benchmarks.servers.KINDS``); without one the row is left out, by name.
+    server: str = ""
     #: Times ``Sizes.drain``: a rate wants seconds, not a number of jobs.
     drain_factor: float = 1.0
     #: Times ``Sizes.latency``: polling costs its interval for every sample.
@@ -80,11 +84,13 @@ class Measure:
 
 @attrs.frozen(kw_only=True)
 class Target:
-    """What was promised of one cell: at least or at most ``limit``, times the cell of ``beside`` if that is given."""
+    """What was promised of one cell: at least or at most ``limit``, times the greatest of ``beside`` if given."""
 
     subject: str
     key: str
     limit: float
     at_least: bool
-    beside: str = ""
+    beside: tuple[str, ...] = ()
+    #: The measure of ``beside``; the same one when empty.
+    beside_key: str = ""
     text: str

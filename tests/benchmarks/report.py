@@ -49,8 +49,9 @@ def judged(samples: Samples) -> Iterator[tuple[Target, float, bool]]:
     for target in TARGETS:
         values = samples.values.get((target.subject, target.key), [])
         if target.beside:
-            others = samples.values.get((target.beside, target.key), [])
-            values = [one / other for one, other in zip(values, others, strict=False)]
+            key = target.beside_key or target.key
+            others = [given for name in target.beside if (given := samples.values.get((name, key)))]
+            values = [one / max(peers) for one, *peers in zip(values, *others, strict=False)] if others else []
         if values:
             measured = statistics.median(values)
             yield target, measured, measured >= target.limit if target.at_least else measured <= target.limit

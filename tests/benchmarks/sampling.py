@@ -15,10 +15,12 @@ import attrs
 
 from benchmarks.catalog import SUBJECTS
 from benchmarks.model import TINY, Request, Sizes, Subject
+from benchmarks.servers import Servers
 
 #: Seconds for one sample.
 LIMIT = 600.0
 _TESTS = Path(__file__).resolve().parents[1]
+_PEERS = _TESTS.parent / ".venv" / "peers"
 
 
 @attrs.define
@@ -61,6 +63,7 @@ def measure(
     *,
     warm_up: bool,
     folder: Path,
+    servers: Servers,
     progress: Callable[[str], None],
 ) -> Samples:
     """``repetitions`` rounds, after an unrecorded one with few jobs to ``warm_up`` what processes share.
@@ -69,8 +72,8 @@ def measure(
     """
     samples = Samples()
     for subject, _ in cells:
-        if subject.requires and importlib.util.find_spec(subject.requires) is None:
-            samples.skipped[subject.name] = f"{subject.requires} is not installed (`make bench` installs it)"
+        if why := missing(subject, servers):
+            samples.skipped[subject.name] = why
     for repetition in range(0 if warm_up else 1, repetitions + 1):
         for subject, scenario in cells:
             title = f"{repetition}/{repetitions}" if repetition else "warm-up"
@@ -78,7 +81,7 @@ def measure(
             if subject.name in samples.skipped or (subject.name, scenario) in samples.failed:
                 continue
             try:
-                found = sample(subject, scenario, sizes if repetition else TINY, folder)
+                found = sample(subject, scenario, sizes if repetition else TINY, folder, servers)
             except SampleFailed as error:
                 samples.failed[subject.name, scenario] = str(error)
                 continue
@@ -87,11 +90,25 @@ def measure(
     return samples
 
 
+def interpreter(subject: Subject) -> Path:
+    """The Python of its processes."""
+    return _PEERS / subject.venv / "bin" / "python" if subject.venv else Path(sys.executable)
+
+
+def missing(subject: Subject, servers: Servers) -> str:
+    """Why it cannot be measured here; empty when it can."""
+    if subject.requires and importlib.util.find_spec(subject.requires) is None:
+        return f"{subject.requires} is not installed (`make bench` installs it)"
+    if not interpreter(subject).exists():
+        return f"{subject.venv} is not installed (`make bench` installs it)"
+    return servers.missing(subject.server)
+
+
 class SampleFailed(Exception):
     """The process of a sample ended with an error, or not in time."""
 
 
-def sample(subject: Subject, scenario: str, sizes: Sizes, folder: Path) -> dict[str, float]:
+def sample(subject: Subject, scenario: str, sizes: Sizes, folder: Path, servers: Servers) -> dict[str, float]:
     """Measure one scenario once.
 
     Raises:
@@ -103,17 +120,21 @@ def sample(subject: Subject, scenario: str, sizes: Sizes, folder: Path) -> dict[
             drain=max(1, round(sizes.drain * subject.drain_factor)),
             latency=max(1, round(sizes.latency * subject.latency_factor)),
         )
+        redis = servers.empty(subject.server) if subject.server else None
         request = Request(
             driver=subject.driver,
             scenario=scenario,
-            url=subject.url.format(folder=place) or str(Path(place, "nothing")),
+            url=subject.url.format(folder=place, redis=f"127.0.0.1:{redis.port}" if redis else "")
+            or str(Path(place, "nothing")),
             folder=place,
             sizes=scaled,
         )
         # Settings of whoever runs this must not change what is measured.
         environment = {key: value for key, value in os.environ.items() if not key.startswith(("STEM_", "BENCH_"))}
         environment.update(PYTHONPATH=str(_TESTS), STEM_BROKER_URL=request.url, **subject.environment)
-        command = [sys.executable, "-m", "benchmarks.child", json.dumps(request.to_json())]
+        if redis:
+            environment.update(BENCH_URL=request.url, BENCH_REDIS=redis.path)
+        command = [str(interpreter(subject)), "-m", "benchmarks.child", json.dumps(request.to_json())]
         try:
             done = subprocess.run(
                 command, cwd=place, env=environment, capture_output=True, text=True, timeout=LIMIT, check=False

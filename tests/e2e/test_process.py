@@ -57,7 +57,7 @@ class TestLogs:
         assert not any(line.get("level") == "info" for line in worker.lines)
 
     def test_text_is_readable(self, site):
-        worker = site.worker("--log-format", "text", ready=False)
+        worker = site.worker("--log-format", "text", "-p", "sqlite", ready=False)
         worker.wait_for(lambda line: line.get("text", "").startswith("stop: SIGTERM drains"))
         banner = worker.text()
         assert f"broker: {site.url}" in banner

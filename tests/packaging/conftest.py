@@ -10,7 +10,7 @@ import attrs
 import pytest
 
 ROOT = Path(__file__).parents[2]
-PROJECTS = {"core": ROOT, "sqlite": ROOT / "plugins/stem_sqlite"}
+PROJECTS = {"core": ROOT, "redis": ROOT / "plugins/stem_redis", "sqlite": ROOT / "plugins/stem_sqlite"}
 
 
 @attrs.frozen

@@ -3,9 +3,11 @@
 import json
 import tarfile
 import zipfile
+from pathlib import Path
 
 import pytest
 
+ROOT = Path(__file__).parents[2]
 TASKS = """
 from stem_core import Stem
 app = Stem('shop')
@@ -24,12 +26,19 @@ def names_in(path):
         return {name.partition("/")[2] for name in sdist.getnames()}
 
 
-@pytest.mark.parametrize("name", ["core", "sqlite"])
+@pytest.mark.parametrize("name", ["core", "redis", "sqlite"])
 def test_a_wheel_holds_its_package_and_nothing_else(built, name):
     names = names_in(built / f"stem_{name}-0.1.0-py3-none-any.whl")
     assert {name.partition("/")[0] for name in names} == {f"stem_{name}", f"stem_{name}-0.1.0.dist-info"}
     assert f"stem_{name}/py.typed" in names
     assert not {name for name in names if name.endswith((".pyc", ".toml", ".md")) or "/tests/" in name}
+
+
+def test_the_wheel_of_redis_holds_its_scripts(built):
+    scripts = {path.name for path in (ROOT / "plugins/stem_redis/src/stem_redis/lua").glob("*.lua")}
+    assert scripts
+    names = names_in(built / "stem_redis-0.1.0-py3-none-any.whl")
+    assert {name.rpartition("/")[2] for name in names if name.startswith("stem_redis/lua/")} == scripts
 
 
 def test_the_sdist_of_core_holds_no_plugin_and_no_test(built):

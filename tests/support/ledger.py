@@ -28,11 +28,19 @@ class Ledger:
     def __init__(self, path: Path) -> None:
         self.path = path
         path.touch()
+        self._events: list[Event] = []
+        self._read = 0
 
     def events(self, event: str | None = None) -> list[Event]:
         """All events so far, or those of one name, in the order of writing."""
-        found: list[Event] = [json.loads(line) for line in self.path.read_text().splitlines()]
-        return found if event is None else [one for one in found if one["event"] == event]
+        with self.path.open("rb") as file:
+            file.seek(self._read)
+            text = file.read()
+        # Only whole lines: the last may be on its way.
+        text = text[: text.rfind(b"\n") + 1]
+        self._read += len(text)
+        self._events += [json.loads(line) for line in text.splitlines()]
+        return [one for one in self._events if event is None or one["event"] == event]
 
     def wait(self, condition: Callable[[Sequence[Event]], object], timeout: float = 20.0) -> list[Event]:
         """Return the events once the condition holds of them.

@@ -136,10 +136,10 @@ class RedisServer:
             del options["enable-debug-command"]
         text = "".join(f'{name} "{word}"\n' if word == "" else f"{name} {word}\n" for name, word in options.items())
         (self.folder / "conf").write_text(text)
-        self._process = subprocess.Popen(  # noqa: PLW1509 - what runs before is one system call, and takes no lock
+        self._process = subprocess.Popen(
             [self.program, self.folder / "conf"],
             cwd=self.folder,
-            preexec_fn=_die_with_parent,
+            preexec_fn=_die_with_parent,  # noqa: PLW1509 - what runs before is one system call, and takes no lock
             stdout=subprocess.DEVNULL,
         )
         for _ in range(1000):
@@ -178,6 +178,10 @@ class RedisServer:
         match = re.search(rb"^%b:(\d+)" % field.encode(), self.command("INFO", section), re.MULTILINE)
         assert match is not None, field
         return int(match[1])
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send it a signal."""
+        os.kill(self.pid, number)
 
     def kill(self) -> None:
         """As by ``kill -9``."""

@@ -146,13 +146,13 @@ class WorkerProc:
 
 
 class Site:
-    """A folder with a database and a ledger, and the workers started in it."""
+    """A folder with a ledger and, unless another URL is given, a database; and the workers started in it."""
 
     app = "support.jobs:app"
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, url: str | None = None) -> None:
         self.folder = folder
-        self.url = f"sqlite:///{folder}/stem.db"
+        self.url = url or f"sqlite:///{folder}/stem.db"
         self.ledger = Ledger(folder / "ledger")
         self.workers: list[WorkerProc] = []
         self.environment = {
@@ -211,15 +211,19 @@ class Site:
         async with self.producer().open() as session:
             return (await session.broker.depth(["default"]))["default"]
 
+    def now(self) -> float:
+        """Seconds since the epoch, by the clock that the ledger and a store on this machine tell."""
+        return time.time()
+
     def open_door(self, worker: WorkerProc) -> None:
         """Let the ``hold`` tasks of this worker end."""
         (self.folder / f"go-{worker.pid}").touch()
 
 
 @contextmanager
-def site(folder: Path) -> Iterator[Site]:
+def site(folder: Path, url: str | None = None) -> Iterator[Site]:
     """A site whose processes are all gone at the end."""
-    made = Site(folder)
+    made = Site(folder, url)
     try:
         yield made
     finally:

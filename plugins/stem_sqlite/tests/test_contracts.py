@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
+from typing import ClassVar
 
 import pytest
 
@@ -21,6 +22,8 @@ class OneConnection:
     """All sessions of a test share one connection, as those of one event loop do."""
 
     url = "sqlite:///{tmp_path}/stem.db"
+    plugins = ("sqlite",)
+    settings: ClassVar = {"sqlite.synchronous": "normal"}
     claims = (Broadcasts, Inspectable, KeepsDeadLetters, SettlesWithResults)
 
 
@@ -35,7 +38,7 @@ class ConnectionEach:
         timeouts = itertools.count(5)
 
         def opener(*, dedupe_window: float = WINDOW) -> AbstractAsyncContextManager[OpenedStore]:
-            settings = SqliteSettings(busy_timeout=float(next(timeouts)))
+            settings = SqliteSettings(busy_timeout=float(next(timeouts)), synchronous="normal")
             return open_sqlite(store_clock, dedupe_window=dedupe_window, settings=settings)
 
         return opener

@@ -236,6 +236,21 @@ async def test_a_file_that_is_replaced_is_opened_anew(
     assert "was removed or replaced; opening it anew" in caplog.text
 
 
+async def test_a_file_that_was_removed_alone_leaves_nothing_to_the_next(
+    database: Database, options: EngineOptions, path: Path
+) -> None:
+    """The old database is still open: the next one must not cut down the memory that both would map."""
+    await database.write(lambda tx: put(tx, "old"))
+    beside = [path.with_name(path.name + suffix) for suffix in ("-wal", "-shm")]
+    old = [file.stat().st_ino for file in beside]
+    path.unlink()
+    fresh = Database(options)
+    await fresh.start()
+    assert await names(fresh) == set()
+    assert not set(old) & {file.stat().st_ino for file in beside}
+    await fresh.close()
+
+
 async def test_a_file_that_is_replaced_by_something_else_is_refused(
     database: Database, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

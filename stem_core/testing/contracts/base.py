@@ -37,8 +37,8 @@ T_co = TypeVar("T_co", covariant=True)
 LEASE = 30.0
 #: The dedupe window that stores are opened with, in seconds.
 WINDOW = 600.0
-#: No test waits longer than this for something that has to happen, in seconds.
-PATIENCE = 5.0
+#: No test waits longer than this for something that has to happen, in seconds. A disk may hold everything up for some.
+PATIENCE = 20.0
 
 
 class OpenedStore:

@@ -40,7 +40,6 @@ class RealTimeCases(StoreContract):
     async def test_a_lease_ends_by_itself(self, broker: Broker, other: Broker) -> None:
         await broker.publish([message("a")])
         first = await claim_one(broker, lease=SHORT)
-        assert await claim(other) == []
         second = await next_delivery(other)
         assert (second.receipt.run, second.crashes, second.attempt) == (2, 1, 1)
         assert second.now - first.now >= SHORT - 0.05
@@ -70,7 +69,6 @@ class RealTimeCases(StoreContract):
         now = asyncio.get_running_loop().time
         started = now()
         await broker.publish([message("a", delay=SHORT)])
-        assert await claim(broker) == []
         await next_delivery(broker)
         assert now() - started >= SHORT - 0.01
 

@@ -9,12 +9,24 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from stem_core.contracts import Inspectable, KeepsDeadLetters
-from stem_core.model import ACK, Action, DeadLetter, Message, Receipt, Release, Retry, Settlement, Subscription
+from stem_core.model import (
+    ACK,
+    Action,
+    DeadLetter,
+    Message,
+    Receipt,
+    Release,
+    Retry,
+    Settlement,
+    StoredMessage,
+    Subscription,
+)
 from stem_core.testing.contracts.machine import History
-from stem_core.testing.contracts.model import TOLERANCE
+from stem_core.testing.contracts.model import DEAD, TOLERANCE
 
 QUEUES = ("a", "b")
-_ids = st.sampled_from([f"job-{n}" for n in range(6)])
+IDS = [f"job-{n}" for n in range(8)]
+_ids = st.sampled_from(IDS)
 _queues = st.sampled_from(QUEUES)
 _delays = st.sampled_from([0.0, 0.0, 0.0, 5.0, 40.0])
 _messages = st.builds(
@@ -71,7 +83,7 @@ class _BrokerMachine(RuleBasedStateMachine):
     def _receipt(self, back: int) -> Receipt:
         return self.receipts[-1 - back % len(self.receipts)]
 
-    @rule(batch=st.lists(_messages, min_size=1, max_size=3), session=_sessions)
+    @rule(batch=st.lists(_messages, min_size=1, max_size=4), session=_sessions)
     def publish(self, batch: list[Message], session: int) -> None:
         now = self.history.tick()
         self.history.ask(self._broker(session).publish(batch))
@@ -114,56 +126,50 @@ class _BrokerMachine(RuleBasedStateMachine):
     def let_time_pass(self, seconds: float) -> None:
         self.history.clock.advance(seconds)
 
-    @rule(queue=_queues)
-    def purge(self, queue: str) -> None:
-        now = self.history.tick()
-        assert self.history.ask(self._broker().purge(queue)) == self.model.purge(queue, now)
+    @rule(session=_sessions, subscription=_subscriptions, actions=st.lists(_actions, min_size=1, max_size=4))
+    def work(self, session: int, subscription: Subscription, actions: list[Action]) -> None:
+        before = len(self.receipts)
+        self.receive(subscription, len(actions), len(actions), 30.0, session)
+        for back in range(len(self.receipts) - before):
+            self.settle([back], actions[back], session)
 
-    @precondition(lambda self: isinstance(self._broker(), Inspectable))
-    @rule(ids=st.lists(_ids, min_size=1, max_size=3))
-    def remove(self, ids: list[str]) -> None:
+    # One rule for all that people do by hand: it undoes what the others build up, and must not come up too often.
+    @rule(
+        verb=st.sampled_from(["look", "look", "purge", "remove", "move", "replay", "replay", "purge_dead"]),
+        queue=_queues,
+        ids=st.lists(_ids, min_size=1, max_size=4),
+        all_of_them=st.booleans(),
+    )
+    def by_hand(self, verb: str, queue: str, ids: list[str], all_of_them: bool) -> None:
         now = self.history.tick()
-        removed = self.history.ask(self._broker().remove(ids))
-        assert sorted(removed) == sorted(self.model.remove(ids, now))
+        broker, model, ask = self._broker(1), self.model, self.history.ask
+        dead = [job for job, item in model.items.items() if item.state == DEAD]
+        if verb == "purge":
+            assert ask(broker.purge(queue)) == model.purge(queue, now)
+        elif verb == "replay" and isinstance(broker, KeepsDeadLetters):
+            wanted = dead if all_of_them else ids
+            assert sorted(ask(broker.replay(wanted))) == sorted(model.replay(wanted, now))
+        elif verb == "purge_dead" and isinstance(broker, KeepsDeadLetters):
+            chosen = None if all_of_them else ids
+            assert ask(broker.purge_dead(queue, chosen)) == model.purge_dead(queue, chosen, now)
+        elif verb == "remove" and isinstance(broker, Inspectable):
+            assert sorted(ask(broker.remove(ids))) == sorted(model.remove(ids, now))
+        elif verb == "move" and isinstance(broker, Inspectable):
+            # Whether the old receipt of one whose lease is over is still good then is left to the broker.
+            if not any(item.lapsed(now) for item in model.waiting(queue, now)):
+                other = "b" if queue == "a" else "a"
+                assert ask(broker.move(queue, other)) == model.move(queue, other, now)
+        elif verb == "look" and isinstance(broker, Inspectable):
+            self._look(ask(broker.find(IDS)), now)
 
-    @precondition(lambda self: isinstance(self._broker(), Inspectable))
-    @rule(queue=_queues)
-    def move(self, queue: str) -> None:
-        now = self.history.tick()
-        if any(item.lapsed(now) for item in self.model.waiting(queue, now)):
-            # Whether the old receipt of such a message is still good is left to the broker.
-            return
-        other = "b" if queue == "a" else "a"
-        assert self.history.ask(self._broker(1).move(queue, other)) == self.model.move(queue, other, now)
-
-    @precondition(lambda self: isinstance(self._broker(), Inspectable))
-    @rule()
-    def look(self) -> None:
-        now = self.history.tick()
-        found = self.history.ask(self._broker(1).find([f"job-{n}" for n in range(6)]))
+    def _look(self, found: dict[str, StoredMessage], now: float) -> None:
         assert sorted(found) == sorted(self.model.items)
         for job, stored in found.items():
             item = self.model.items[job]
-            assert (stored.state, stored.attempt, stored.crashes) == (
-                item.shown_state(now),
-                item.attempt,
-                item.crashes,
-            ), job
+            expected = (item.shown_state(now), item.attempt, item.crashes)
+            assert (stored.state, stored.attempt, stored.crashes) == expected, job
             assert abs(stored.at - item.at) < TOLERANCE
             assert stored.run == item.run or not item.run_known
-
-    @precondition(lambda self: isinstance(self._broker(), KeepsDeadLetters))
-    @rule(ids=st.lists(_ids, min_size=1, max_size=6))
-    def replay(self, ids: list[str]) -> None:
-        now = self.history.tick()
-        replayed = self.history.ask(self._broker().replay(ids))
-        assert sorted(replayed) == sorted(self.model.replay(ids, now))
-
-    @precondition(lambda self: isinstance(self._broker(), KeepsDeadLetters))
-    @rule(queue=_queues, ids=st.none() | st.lists(_ids, max_size=3))
-    def purge_dead(self, queue: str, ids: list[str] | None) -> None:
-        now = self.history.tick()
-        assert self.history.ask(self._broker().purge_dead(queue, ids)) == self.model.purge_dead(queue, ids, now)
 
     @invariant()
     def depths_are_right(self) -> None:

@@ -446,6 +446,18 @@ class TestMiddleware:
         assert "Quota" in str(caught.value)
         assert isinstance(caught.value.__cause__, ValueError)
 
+    async def test_what_is_no_envelope_any_more_is_refused(self, clock):
+        class Forgets(Middleware):
+            def enqueue(self, envelope):
+                pass
+
+        app = fake_app(clock, middleware=[Forgets()])
+        async with app.open() as session:
+            with pytest.raises(PublishError) as refused:
+                await session.publish([envelope()])
+        assert "Forgets made a NoneType of the envelope of t" in refused.value.message
+        assert "return the envelope" in refused.value.hint
+
     async def test_errors_of_stem_pass_as_they_are(self, clock):
         class Strict(Middleware):
             def enqueue(self, envelope):

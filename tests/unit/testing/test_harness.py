@@ -1,8 +1,9 @@
 import asyncio
+import threading
 
 import pytest
 
-from stem_core import RetryPolicy, Stem, TaskContext, TaskFailed
+from stem_core import ConfigurationError, RetryPolicy, Stem, TaskContext, TaskFailed
 from stem_core.testing import FakeClock, Harness
 
 
@@ -108,6 +109,22 @@ class TestHarness:
             harness.run_until_empty_sync()
             assert [name for name, _ in app.ran] == ["Ada", "later", "much later"]
             assert handle.id
+
+    def test_synchronous_code_meets_the_stores_of_its_own_test(self):
+        app = shop(broker_url="memory://before")
+        app.enqueue_sync("greet", "before")
+        for name in ("first", "second"):
+            with Harness(app) as harness:
+                app.enqueue_sync("greet", name)
+                harness.run_until_idle_sync()
+        assert [name for name, _ in app.ran] == ["first", "second"]
+        assert not [thread for thread in threading.enumerate() if thread.name == "stem-sync"]
+
+    async def test_an_app_that_is_open_is_refused(self):
+        app = shop(broker_url="memory://before")
+        async with app.open():
+            with pytest.raises(ConfigurationError, match="the app 'shop' is open already"):
+                Harness(app).__enter__()
 
     async def test_each_harness_has_stores_of_its_own(self):
         app = shop()

@@ -425,6 +425,23 @@ class TestMiddleware:
         await run(app, t)
         assert order == ["a in", "b in", "task", "b out", "a out"]
 
+    @pytest.mark.parametrize("returned", [None, "text", b"", b"{{{"])
+    async def test_a_result_that_no_reader_could_read_is_refused(self, returned):
+        class Layer(Middleware):
+            async def run(self, ctx, proceed):
+                await proceed()
+                return returned
+
+        app = flaky_app(middleware=[Layer()])
+
+        @app.task
+        async def t() -> int:
+            return 1
+
+        status, depth = await run(app, t)
+        assert (status.state, status.reason, depth.dead) == (TaskState.FAILED, "bad-result", 1)
+        assert "middleware returned what is no JSON text" in status.error.message
+
     async def test_may_replace_the_result(self):
         class Layer(Middleware):
             async def run(self, ctx, proceed):

@@ -5,7 +5,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from stem_core import RetryPolicy, Stem, TaskContext
-from stem_core.errors import ConfigurationError, StoreUnavailable, WorkerAlreadyRunning, WorkerFailed
+from stem_core.errors import ConfigurationError, StemError, StoreUnavailable, WorkerAlreadyRunning, WorkerFailed
 from stem_core.model import HEARTBEATS
 from stem_core.testing.clock import FakeClock
 from stem_core.wire import decode_heartbeat
@@ -112,6 +112,28 @@ class TestStarting:
         async with app.open() as session:
             assert await session.state.list(HEARTBEATS) == []
 
+    async def test_a_lifespan_that_is_no_context_manager_is_told(self):
+        async def lifespan(app):
+            return {"pool": 1}
+
+        with pytest.raises(ConfigurationError) as refused:
+            await Worker(flaky_app(lifespan=lifespan)).run()
+        assert refused.value.message == (
+            "the lifespan of the app 'bench' returned no asynchronous context manager but coroutine"
+        )
+        assert "@contextlib.asynccontextmanager" in refused.value.hint
+
+    def test_the_main_program_logs_where_the_error_came_from(self, caplog):
+        @asynccontextmanager
+        async def lifespan(app):
+            raise RuntimeError("no database")
+            yield
+
+        with pytest.raises(WorkerFailed, match="no database"):
+            Worker(flaky_app(lifespan=lifespan)).run_blocking()
+        assert "the worker fails with this error" in caplog.text
+        assert 'raise RuntimeError("no database")' in caplog.text
+
     async def test_cancelled_while_it_starts_it_leaves_nothing_running(self, app):
         faults = faults_of_app(app)
         faults.held["put"] = answer = asyncio.Event()
@@ -214,6 +236,16 @@ class TestEnding:
             with pytest.raises(asyncio.CancelledError):
                 await running
             assert (await session.broker.depth(["default"]))["default"].ready == 1
+
+    async def test_a_worker_lives_once(self, app):
+        worker = Worker(app, name="web1")
+        async with worker:
+            with pytest.raises(StemError, match="the worker web1 runs already"):
+                await worker.run()
+        with pytest.raises(StemError, match="the worker web1 has ended already") as refused:
+            await worker.run_until_idle()
+        assert refused.value.hint == "make another one: Worker(app)"
+        assert worker.exit_code == 0
 
     async def test_a_soft_stop_hands_back_with_exit_code_4(self, app):
         task, started = endless(app)

@@ -1,5 +1,7 @@
 import os
 import socket
+import subprocess
+import sys
 
 import attrs
 import pytest
@@ -240,6 +242,19 @@ class TestClaimingTheId:
 
     async def test_that_of_a_worker_whose_process_has_ended_is_taken_over_at_once(self, state, clock):
         await claim_identity(state, heartbeat(clock, incarnation="a", pid=999_999_999), clock)
+        await claim_identity(state, heartbeat(clock, incarnation="b"), clock)
+        assert await self.holder(state) == "b"
+
+    @pytest.fixture
+    def zombie(self):
+        with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as killed:
+            killed.kill()
+            os.waitid(os.P_PID, killed.pid, os.WEXITED | os.WNOWAIT)
+            yield killed.pid
+
+    @pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
+    async def test_so_is_that_of_one_whose_end_nobody_has_asked_for(self, state, clock, zombie):
+        await claim_identity(state, heartbeat(clock, incarnation="a", pid=zombie), clock)
         await claim_identity(state, heartbeat(clock, incarnation="b"), clock)
         assert await self.holder(state) == "b"
 

@@ -308,7 +308,7 @@ class TestClaims:
             await line.line.intake.idle.wait()
             assert (await line.depth()).ready == 0
 
-    async def test_a_message_that_is_granted_to_the_same_worker_again_is_one_run(self):
+    async def test_a_message_that_is_granted_to_the_same_worker_again_is_one_run(self, caplog):
         clock = FakeClock()
         app = flaky_app(clock=clock)
         go = asyncio.Event()
@@ -329,6 +329,7 @@ class TestClaims:
             assert await handle.result(1) == 2
             assert old.stage is Stage.GONE
             assert line.inflight.running == 0
+        assert "lost its lease: the message was granted to another, its outcome is dropped" in caplog.text
 
     async def test_several_queues_take_turns(self, app):
         @app.task(queue="a")

@@ -15,6 +15,15 @@ _UNSIGNED = 0xFFFFFFFF
 _READY = {"R": "ready", "S": "ready", "L": "leased", "l": "leased", "D": "delayed", "X": "dead"}
 
 
+#: Longer delays are cut to this many seconds, some hundred years: the scripts count in whole milliseconds.
+_LONGEST_DELAY = 3_200_000_000.0
+
+
+def milliseconds(delay: float) -> float:
+    """A delay in seconds as the scripts want it."""
+    return min(max(0.0, delay), _LONGEST_DELAY) * 1000
+
+
 def pack(message: Message) -> bytes:
     """Header, signature and payload as one text of bytes that no script looks into."""
     signature = message.signature

@@ -15,7 +15,7 @@ from stem_redis.bodies import delivery
 from stem_redis.connection import Argument
 from stem_redis.doorbell import LONGEST_WAIT, Doorbell, wake_keys
 from stem_redis.keys import Keys
-from stem_redis.store import Store
+from stem_redis.store import Store, together
 
 #: The most that one claim grants; a larger limit takes several.
 _PORTION = 1_000
@@ -87,7 +87,7 @@ class Claimer:
         for queue, most in subscription.plan(limit):
             arguments += (numbers[queue], most)
         try:
-            now, again, left, granted = await self._store.run("claim", head, arguments)
+            now, again, left, granted = await self._store.run("claim", head, arguments, urgent=True)
         except StoreUnavailable:
             self._unsure[serial] = queues
             raise
@@ -143,7 +143,7 @@ class Claimer:
 
     async def _look(self, queues: Sequence[str]) -> float | None:
         """When there is something to receive in the loop's time; None for unknown."""
-        answers = await asyncio.gather(*(self._store.run("look", self._keys.head(queue), ()) for queue in queues))
+        answers = await together([self._store.run("look", self._keys.head(queue), ()) for queue in queues])
         soon: float | None = None
         for now, ready, again, suspects in answers:
             if ready or not _suspects(suspects) <= self._left:

@@ -7,6 +7,7 @@ redis-py is not on this way: per command its client costs three times as much (`
 from __future__ import annotations
 
 import asyncio
+import functools
 import socket
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -15,6 +16,8 @@ from typing import Any, cast
 import hiredis
 
 Argument = bytes | str | int | float
+#: Is given the reply, or the exception that came instead; a :class:`hiredis.ReplyError` is one too.
+OnReply = Callable[[Any], None]
 
 #: A peer that is gone without a word is noticed after some 25 s, also by a connection that only listens.
 _KEEPALIVE = {"TCP_KEEPIDLE": 10, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 3}
@@ -37,7 +40,7 @@ class Connection(asyncio.Protocol):
         self._reader = hiredis.Reader(notEnoughData=Ellipsis)
         self._transport: asyncio.Transport | None = None
         self._outgoing: list[bytes] = []
-        self._waiting: deque[tuple[asyncio.Future[Any], float]] = deque()
+        self._waiting: deque[tuple[OnReply, float]] = deque()
         self._timer: asyncio.TimerHandle | None = None
         #: When the server was last heard of, in the loop's time.
         self._heard = 0.0
@@ -57,16 +60,20 @@ class Connection(asyncio.Protocol):
         The future fails with ``OSError`` or ``hiredis.ProtocolError`` when the connection breaks before the reply.
         """
         future = self._loop.create_future()
+        self.post(command, functools.partial(_answer, future))
+        return future
+
+    def post(self, command: Sequence[Argument], on_reply: OnReply) -> None:
+        """As :meth:`send`, but the reply, or the exception, is given to ``on_reply`` in the turn in which it comes."""
         if self.broken is not None:
-            future.set_exception(ConnectionError(str(self.broken)))
-            return future
+            on_reply(ConnectionError(str(self.broken)))
+            return
         if not self._outgoing:
             self._loop.call_soon(self.flush)
         self._outgoing.append(_pack(command))
-        self._waiting.append((future, self._loop.time()))
+        self._waiting.append((on_reply, self._loop.time()))
         if self._timer is None:
             self._timer = self._loop.call_later(self._patience, self._check)
-        return future
 
     def tell(self, *command: Argument) -> None:
         """Send a command whose answers come through ``on_push``, as those of subscriptions do."""
@@ -112,7 +119,7 @@ class Connection(asyncio.Protocol):
                 elif not waiting:
                     raise hiredis.ProtocolError("a reply that nobody asked for")
                 else:
-                    self._answer(waiting.popleft()[0], reply)
+                    waiting.popleft()[0](reply)
         except hiredis.ProtocolError as error:
             self.close(error)
 
@@ -120,15 +127,6 @@ class Connection(asyncio.Protocol):
         self._fail(exc or ConnectionError("the server closed the connection"))
         if not self.closed.done():
             self.closed.set_result(None)
-
-    @staticmethod
-    def _answer(future: asyncio.Future[Any], reply: Any) -> None:
-        if future.done():
-            return
-        if isinstance(reply, hiredis.ReplyError):
-            future.set_exception(reply)
-        else:
-            future.set_result(reply)
 
     def _fail(self, error: Exception) -> None:
         if self.broken is None:
@@ -138,11 +136,7 @@ class Connection(asyncio.Protocol):
             self._timer = None
         self._outgoing = []
         while self._waiting:
-            future = self._waiting.popleft()[0]
-            if not future.done():
-                future.set_exception(self.broken)
-                # Whoever sent it may have gone.
-                future.exception()
+            self._waiting.popleft()[0](self.broken)
 
     def _check(self) -> None:
         self._timer = None
@@ -154,3 +148,14 @@ class Connection(asyncio.Protocol):
             self.close(TimeoutError(f"no answer within {self._patience:g} s"))
         else:
             self._timer = self._loop.call_later(left, self._check)
+
+
+def _answer(future: asyncio.Future[Any], reply: Any) -> None:
+    if future.done():
+        return
+    if isinstance(reply, Exception):
+        future.set_exception(reply)
+        # Whoever sent it may have gone.
+        future.exception()
+    else:
+        future.set_result(reply)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 from collections.abc import Sequence
 from typing import Any
 
@@ -22,44 +23,53 @@ class Doorbell:
     def __init__(self, address: Address, commands: Link) -> None:
         self._address = address
         self._commands = commands
+        self._loop = asyncio.get_running_loop()
         self._links: list[Link] = []
-        self._pending: asyncio.Future[Any] | None = None
+        #: The read that is under way, and its keys.
+        self._reading: object | None = None
         self._keys: tuple[bytes, ...] = ()
-        self._attached = 0
+        self._waiting: set[asyncio.Future[None]] = set()
         self._closed = False
 
     async def wait(self, keys: tuple[bytes, ...], timeout: float) -> None:
         """Return when one of the keys rings, after ``timeout`` seconds, or after a second."""
-        pending = self._pending
-        if pending is None or pending.done() or keys != self._keys:
-            pending = await self._begin(keys)
-        self._attached += 1
+        if self._reading is None or keys != self._keys:
+            await self._begin(keys)
+        waiting = self._loop.create_future()
+        self._waiting.add(waiting)
+        timer = self._loop.call_later(timeout, _finish, waiting)
         try:
-            await asyncio.wait((pending,), timeout=timeout)
+            await waiting
         finally:
-            self._attached -= 1
+            timer.cancel()
+            self._waiting.discard(waiting)
 
-    async def _begin(self, keys: tuple[bytes, ...]) -> asyncio.Future[Any]:
+    async def _begin(self, keys: tuple[bytes, ...]) -> None:
         link = next((link for link in self._links if link.connection is None or link.connection.idle), None)
         if link is None:
             link = Link(self._address, "waits", patience=self._address.settings.call_timeout + LONGEST_WAIT)
             self._links.append(link)
         connection = await link.open()
-        pending = connection.send("BLPOP", *keys, LONGEST_WAIT)
-        pending.add_done_callback(self._rang)
+        reading = self._reading = object()
+        self._keys = keys
+        connection.post(("BLPOP", *keys, LONGEST_WAIT), functools.partial(self._rang, reading))
         connection.flush()
-        self._pending, self._keys = pending, keys
-        return pending
 
-    def _rang(self, pending: asyncio.Future[Any]) -> None:
-        if pending.cancelled() or pending.exception() is not None or pending.result() is None:
+    def _rang(self, reading: object, reply: Any) -> None:
+        heard = False
+        if reading is self._reading:
+            self._reading = None
+            heard = bool(self._waiting)
+            for waiting in self._waiting:
+                # An error is no reason to wait on: the next claim tells what it is about.
+                _finish(waiting)
+        if heard or self._closed or reply is None or isinstance(reply, Exception):
             return
         connection = self._commands.connection
-        if (self._attached == 0 or pending is not self._pending) and connection is not None and not self._closed:
-            key = pending.result()[0]
-            # Nobody is behind this one; what comes of it does not matter.
-            for command in (("RPUSH", key, 1), ("PEXPIRE", key, _WAKE_TTL)):
-                connection.send(*command).add_done_callback(_forget)
+        if connection is not None:
+            for command in (("RPUSH", reply[0], 1), ("PEXPIRE", reply[0], _WAKE_TTL)):
+                # What comes of it does not matter: all look by themselves within a second.
+                connection.post(command, _forget)
 
     async def close(self) -> None:
         """Let go of the server."""
@@ -67,9 +77,13 @@ class Doorbell:
         await asyncio.gather(*(link.close() for link in self._links))
 
 
-def _forget(reply: asyncio.Future[Any]) -> None:
-    if not reply.cancelled():
-        reply.exception()
+def _forget(_reply: Any) -> None:
+    pass
+
+
+def _finish(waiting: asyncio.Future[None]) -> None:
+    if not waiting.done():
+        waiting.set_result(None)
 
 
 def wake_keys(keys: Sequence[bytes]) -> tuple[bytes, ...]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -14,7 +13,7 @@ from stem_redis.bodies import Record
 from stem_redis.connection import Argument
 from stem_redis.keys import Keys
 from stem_redis.settling import DEAD_KEPT, PORTION
-from stem_redis.store import Store, in_portions
+from stem_redis.store import Store, in_portions, together
 
 #: Id, record, time and body of a message, as the script ``fetch`` replies.
 Found = tuple[str, Record, float, bytes]
@@ -155,7 +154,7 @@ class RedisFacets(KeepsDeadLetters, Inspectable):
 
     async def _gathered(self, name: str, queues: Sequence[str], *arguments: Argument) -> list[Any]:
         """The replies of a script for each of the queues."""
-        return await asyncio.gather(*(self._store.run(name, self._keys.head(queue), arguments) for queue in queues))
+        return await together([self._store.run(name, self._keys.head(queue), arguments) for queue in queues])
 
 
 def _cut(ids: Sequence[str]) -> list[Sequence[str]]:

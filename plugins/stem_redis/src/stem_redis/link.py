@@ -172,13 +172,45 @@ class Link:
         except (hiredis.ReplyError, hiredis.ProtocolError, OSError) as error:
             raise self._failure(connection, error) from error
 
-    async def run(self, name: str, keys: Sequence[Argument], arguments: Sequence[Argument]) -> Any:
-        """What a script replies; raises as :meth:`call`. A script that the server forgot is sent again in full."""
+    async def run(
+        self, name: str, keys: Sequence[Argument], arguments: Sequence[Argument], *, urgent: bool = False
+    ) -> Any:
+        """What a script replies; raises as :meth:`call`. A script that the server forgot is sent again in full.
+
+        ``urgent`` does not wait for the end of the turn of the loop for company.
+        """
         connection = self.connection or await self.open()
         command = self._evaluation(name, keys, arguments)
         return await self._finish(
             connection, connection.send("EVALSHA", self._scripts[name].sha, *command), name, command
         )
+
+    def post(
+        self,
+        name: str,
+        keys: Sequence[Argument],
+        arguments: Sequence[Argument],
+        done: Callable[[Exception | None], None],
+    ) -> bool:
+        """Send a script now, and call ``done`` in the turn in which its reply comes. False, and nothing is sent,
+        without a connection."""
+        connection = self.connection
+        if connection is None:
+            return False
+        command = self._evaluation(name, keys, arguments)
+
+        def on_reply(reply: Any) -> None:
+            if not isinstance(reply, Exception):
+                done(None)
+            elif isinstance(reply, hiredis.ReplyError) and code_of(reply) == "NOSCRIPT":
+                again = asyncio.ensure_future(self.call("EVAL", self._scripts[name].source, *command))
+                again.add_done_callback(lambda task: done(_error_of(task)))
+            else:
+                done(self._failure(connection, reply))
+
+        connection.post(("EVALSHA", self._scripts[name].sha, *command), on_reply)
+        connection.flush()
+        return True
 
     def begin(self, name: str, keys: Sequence[Argument], arguments: Sequence[Argument]) -> asyncio.Task[Any]:
         """As :meth:`run`, but while there is a connection the script is sent before this returns, and so before
@@ -221,3 +253,10 @@ class Link:
         if connection is not None:
             connection.close()
             await connection.closed
+
+
+def _error_of(task: asyncio.Task[Any]) -> Exception | None:
+    if task.cancelled():
+        return StoreUnavailable("the call was cancelled")
+    error = task.exception()
+    return error if error is None or isinstance(error, Exception) else StoreUnavailable(str(error))

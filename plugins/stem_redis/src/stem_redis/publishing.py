@@ -6,13 +6,13 @@ import asyncio
 from collections.abc import Iterator, Sequence
 
 from stem_core.model import Message
-from stem_redis.bodies import pack
+from stem_redis.bodies import milliseconds, pack
 from stem_redis.connection import Argument
 from stem_redis.keys import Keys
 from stem_redis.store import Store
 
 #: The most that one script call stores, so that the server has time for others.
-_MESSAGES, _BYTES = 500, 2 * 2**20
+_MESSAGES, _BYTES = 250, 2 * 2**20
 #: The most messages of one call that are under way at once.
 _WINDOW = 10_000
 
@@ -20,9 +20,30 @@ _WINDOW = 10_000
 class _Batch:
     """What was published in one turn, and who waits for it."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self) -> None:
         self.messages: list[Message] = []
-        self.stored: asyncio.Future[None] = loop.create_future()
+        self.waiting: list[asyncio.Future[None]] = []
+        self._left = 0
+        self._error: Exception | None = None
+
+    def begin(self, portions: int) -> None:
+        """There are so many portions to be stored."""
+        self._left = portions
+
+    def done(self, error: Exception | None) -> None:
+        """One portion was stored, or not."""
+        self._left -= 1
+        self._error = self._error or error
+        if self._left:
+            return
+        for waiting in self.waiting:
+            # Each has a future of its own: a caller that leaves does not take the others along.
+            if waiting.done():
+                continue
+            if self._error is None:
+                waiting.set_result(None)
+            else:
+                waiting.set_exception(self._error)
 
 
 class Publisher:
@@ -40,40 +61,38 @@ class Publisher:
         for start in range(0, len(messages), _WINDOW):
             batch = self._batch
             if batch is None:
-                batch = self._batch = _Batch(self._loop)
+                batch = self._batch = _Batch()
                 self._loop.call_soon(self._send)
             batch.messages.extend(messages[start : start + _WINDOW])
-            # Shielded: a caller that leaves does not take the others along.
-            await asyncio.shield(batch.stored)
+            stored = self._loop.create_future()
+            batch.waiting.append(stored)
+            await stored
 
     def _send(self) -> None:
         batch, self._batch = self._batch, None
-        if batch is not None:
-            task = self._loop.create_task(self._store_all(batch))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+        if batch is None:
+            return
+        portions = list(_portions(batch.messages))
+        batch.begin(len(portions))
+        for queue, messages in portions:
+            arguments: list[Argument] = [queue]
+            for message in messages:
+                delay = message.delay
+                when = f"{message.priority}" if delay <= 0 else f"{message.priority},{milliseconds(delay)}"
+                arguments += (message.id, when, pack(message))
+            keys = self._keys.head(queue) + tuple(self._keys.outcomes([message.id for message in messages]))
+            if not self._store.commands.post("publish", keys, arguments, batch.done):
+                task = self._loop.create_task(self._send_later(batch, keys, arguments))
+                self._tasks.add(task)
+                task.add_done_callback(self._tasks.discard)
 
-    async def _store_all(self, batch: _Batch) -> None:
+    async def _send_later(self, batch: _Batch, keys: Sequence[Argument], arguments: Sequence[Argument]) -> None:
         try:
-            await asyncio.gather(*(self._store_some(queue, some) for queue, some in _portions(batch.messages)))
-        except asyncio.CancelledError:
-            batch.stored.cancel()
-            raise
+            await self._store.run("publish", keys, arguments)
         except Exception as error:
-            if not batch.stored.done():
-                batch.stored.set_exception(error)
-                # Everybody may have left.
-                batch.stored.exception()
+            batch.done(error)
         else:
-            if not batch.stored.done():
-                batch.stored.set_result(None)
-
-    async def _store_some(self, queue: str, messages: Sequence[Message]) -> None:
-        arguments: list[Argument] = [queue]
-        for message in messages:
-            arguments += (message.id, message.priority, max(0.0, message.delay) * 1000, pack(message))
-        keys = self._keys.head(queue) + tuple(self._keys.outcomes([message.id for message in messages]))
-        await self._store.run("publish", keys, arguments)
+            batch.done(None)
 
     async def close(self) -> None:
         """Let what is under way come to its end."""
@@ -82,6 +101,9 @@ class Publisher:
 
 
 def _portions(messages: Sequence[Message]) -> Iterator[tuple[str, Sequence[Message]]]:
+    if len(messages) == 1:
+        yield messages[0].queue, messages
+        return
     queues: dict[str, list[Message]] = {}
     for message in messages:
         queues.setdefault(message.queue, []).append(message)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -22,10 +21,10 @@ from stem_core.model import (
     Verdict,
 )
 from stem_core.wire.records import encode_status
-from stem_redis.bodies import why
+from stem_redis.bodies import milliseconds, why
 from stem_redis.connection import Argument
 from stem_redis.keys import Keys
-from stem_redis.store import Store
+from stem_redis.store import Store, together
 
 #: The most items of one script call.
 PORTION = 500
@@ -52,12 +51,12 @@ class Settler:
                 verdicts[position] = Verdict(kind="refused", error=error)
             else:
                 queues.setdefault(settlement.receipt.queue, []).append(position)
-        await asyncio.gather(
-            *(
+        await together(
+            [
                 self._settle_some(queue, positions[start : start + PORTION], settlements, statuses, verdicts)
                 for queue, positions in queues.items()
                 for start in range(0, len(positions), PORTION)
-            )
+            ]
         )
         return verdicts
 
@@ -76,12 +75,14 @@ class Settler:
             receipt, action = settlement.receipt, settlement.action
             ids.append(receipt.id)
             status = statuses[position] if statuses is not None else None
+            if status is not None and status.id != receipt.id:
+                raise ValueError(f"a status of {status.id} beside the settlement of {receipt.id}")
             order = f"{_verb(action)}|{'||' if status is None else head(status)}|"
             if isinstance(action, DeadLetter):
                 order += why(action.reason, action.detail)
             arguments += (receipt.id, f"{receipt.token}|", order, encode_status(status) if status is not None else "")
         keys = (*self._keys.head(queue), self._keys.waiters, *self._keys.outcomes(ids))
-        answers: list[int] = await self._store.run("settle", keys, arguments)
+        answers: list[int] = await self._store.run("settle", keys, arguments, urgent=True)
         for position, answer in zip(positions, answers, strict=True):
             if answer:
                 verdicts[position] = DONE
@@ -102,12 +103,12 @@ class Settler:
                 if answer:
                     verdicts[position] = DONE
 
-        await asyncio.gather(
-            *(
+        await together(
+            [
                 some(queue, positions[start : start + PORTION])
                 for queue, positions in queues.items()
                 for start in range(0, len(positions), PORTION)
-            )
+            ]
         )
         return verdicts
 
@@ -123,9 +124,9 @@ def _verb(action: Action) -> str:
         case Ack():
             return "A|"
         case Retry(delay=delay):
-            return f"T|{max(0.0, delay) * 1000}"
+            return f"T|{milliseconds(delay)}"
         case Release(delay=delay, charge=charge):
-            return f"R|{max(0.0, delay) * 1000},{int(charge)}"
+            return f"R|{milliseconds(delay)},{int(charge)}"
         case DeadLetter():
             return "X|"
     raise TypeError(f"{action!r} is no action of a settlement")

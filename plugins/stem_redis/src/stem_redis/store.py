@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 from stem_core.clock import SYSTEM_CLOCK, Clock
@@ -32,9 +32,11 @@ class Store:
         await self.commands.open()
         await check(self.commands)
 
-    async def run(self, name: str, keys: Sequence[Argument], arguments: Sequence[Argument]) -> Any:
-        """What a script replies; raises as :meth:`Link.call`."""
-        return await self.commands.run(name, keys, arguments)
+    async def run(
+        self, name: str, keys: Sequence[Argument], arguments: Sequence[Argument], *, urgent: bool = False
+    ) -> Any:
+        """What a script replies; see :meth:`Link.run`."""
+        return await self.commands.run(name, keys, arguments, urgent=urgent)
 
     async def now(self) -> float:
         """The server's time, or that of the clock that stands for it."""
@@ -61,3 +63,15 @@ class TellsServerTime(TellsTime):
 async def in_portions(items: Sequence[Any], size: int, step: Callable[[Sequence[Any]], Any]) -> list[Any]:
     """The results of ``step`` for portions of the items, one after the other."""
     return [await step(items[start : start + size]) for start in range(0, len(items), size)]
+
+
+async def together(steps: Sequence[Awaitable[Any]]) -> list[Any]:
+    """The results of all; the first error is raised when all have ended."""
+    if len(steps) == 1:
+        # No turns of the loop for tasks that nothing runs beside.
+        return [await steps[0]]
+    results = await asyncio.gather(*steps, return_exceptions=True)
+    for result in results:
+        if isinstance(result, BaseException):
+            raise result
+    return results

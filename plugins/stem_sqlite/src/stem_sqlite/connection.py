@@ -8,6 +8,7 @@ user and clear the log away under the child, and all that the child commits from
 
 from __future__ import annotations
 
+import fcntl
 import os
 import random
 import sqlite3
@@ -121,6 +122,7 @@ class Connector:
         path = self._options.path
         schema.check_library()
         schema.prepare_path(path)
+        _clear_leftovers(path)
         # Any thread may fork, and closes it then.
         connection = sqlite3.connect(
             path, timeout=0, isolation_level=None, cached_statements=_STATEMENTS, check_same_thread=False
@@ -144,6 +146,24 @@ class Connector:
             connection.close()
             raise
         return connection
+
+
+def _clear_leftovers(path: Path) -> None:
+    """Where a database was removed alone, remove what SQLite kept beside it: processes that still hold the old one
+    share it, and a new one that took it over would cut it down under their feet (SIGBUS)."""
+    beside = [path.with_name(path.name + suffix) for suffix in ("-wal", "-shm")]
+    if path.exists() or not any(file.exists() for file in beside):
+        return
+    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        # One at a time, and the database is there when the next one looks: nobody removes what belongs to a new one.
+        fcntl.flock(folder, fcntl.LOCK_EX)
+        if not path.exists():
+            for file in beside:
+                file.unlink(missing_ok=True)
+            path.touch()
+    finally:
+        os.close(folder)
 
 
 def _identity(path: Path) -> tuple[int, int] | None:

@@ -23,6 +23,8 @@ _HINTS = {
     sqlite3.SQLITE_NOTADB: "name another file in the URL; this one was not touched",
     sqlite3.SQLITE_CORRUPT: "stop all workers, then save what can be read with: sqlite3 FILE .recover",
     sqlite3.SQLITE_TOOBIG: "store the data elsewhere and pass a reference",
+    sqlite3.SQLITE_FULL: "free some space; workers wait for it and go on by themselves",
+    sqlite3.SQLITE_IOERR: "see that the file was not removed or moved while it was open, and that its disk is sound",
 }
 _UNAVAILABLE = {
     sqlite3.SQLITE_FULL: "the disk is full",
@@ -62,7 +64,8 @@ def translate(error: Exception, path: Path, waited: float) -> Exception:
             hint="see what holds it (a stopped process, a backup, an open sqlite3 shell), or raise sqlite.busy_timeout",
         )
     if code in _UNAVAILABLE:
-        return StoreUnavailable(f"the database {path} cannot be used now: {_UNAVAILABLE[code]} ({error})")
+        why = f"the database {path} cannot be used now: {_UNAVAILABLE[code]} ({error})"
+        return StoreUnavailable(why, hint=_HINTS.get(code, ""))
     if code in _REFUSED:
         return refused(path, f"{_REFUSED[code]} ({error})", _HINTS.get(code, "see its permissions"))
     return StoreError(f"the database {path} failed: {error}")

@@ -1,7 +1,8 @@
 -- uses: clock outcome
 -- frees
--- Say that a session waits for an id, then look at it. KEYS: who waits, the outcome. ARGV: the id, the session's channel,
--- milliseconds after which the wait is forgotten (0: wait no more). Replies: kind and status, empty when there is none.
+-- Say that a session waits for an id, then look at it. KEYS: who waits, the outcome. ARGV: the id, the session's
+-- channel, milliseconds after which the wait is forgotten (0: wait no more). Replies: kind and status, empty when
+-- there is none.
 local now = clock()
 local others = ''
 for name in string.gmatch(redis.call('HGET', KEYS[1], ARGV[1]) or '', '%S+') do
@@ -10,7 +11,7 @@ for name in string.gmatch(redis.call('HGET', KEYS[1], ARGV[1]) or '', '%S+') do
   end
 end
 local value = redis.call('GET', KEYS[2])
-local outcome = value and parse_outcome(value)
+local outcome = value and O.parse(value)
 local there = outcome and outcome.run and outcome.kept > now
 if tonumber(ARGV[3]) > 0 and not (there and outcome.kind == 't') then
   redis.call('HSET', KEYS[1], ARGV[1], ARGV[2] .. others)

@@ -2,83 +2,87 @@
 -- frees
 -- Grant ready messages of several queues. KEYS: for each queue its own. ARGV: lease in milliseconds, suspects, serial,
 -- limit, number of queues, their names, then the steps of the plan: number of a queue, at most.
--- Replies: now, when to look again (or false), suspects that were left (id, rank, ...), and for each delivery the number
--- of its queue, token, meta, body.
-local lease, suspects, serial, limit = tonumber(ARGV[1]), tonumber(ARGV[2]), ARGV[3], tonumber(ARGV[4])
-local count = tonumber(ARGV[5])
+-- Replies: now, when to look again (or false), suspects that were left (id, rank, ...), and for each delivery the
+-- number of its queue, token, meta, body.
 local now = clock()
-local taken, granted = 0, {}
+local limit, count = tonumber(ARGV[4]), tonumber(ARGV[5])
+local C = {
+  now = now, since = string.format('%.0f', now), deadline = string.format('%.0f', now + ARGV[1]),
+  suspects = tonumber(ARGV[2]), serial = ARGV[3], taken = 0, granted = {},
+}
 
-local since, deadline = string.format('%.0f', now), string.format('%.0f', now + lease)
-
-local function note(queue, number, id, token, record, meta, body)
-  local records, deadlines, at = queue.records, queue.deadlines, #granted
-  local size = #records
-  records[size + 1], records[size + 2] = id, record
-  deadlines[size + 1], deadlines[size + 2] = deadline, id
-  granted[at + 1], granted[at + 2], granted[at + 3], granted[at + 4] = number, token, meta, body
+-- Remember grant number C.taken.
+function C.note(queue, number, id, token, record, meta, body)
+  local granted, at, size = C.granted, 4 * C.taken, queue.size
+  queue.size = size + 2
+  queue.records[size + 1], queue.records[size + 2] = id, record
+  queue.deadlines[size + 1], queue.deadlines[size + 2] = C.deadline, id
+  granted[at - 3], granted[at - 2], granted[at - 1], granted[at] = number, token, meta, body
 end
 
-local function grant(queue, number, id, state, place, job, meta, body)
-  taken = taken + 1
-  job.state, job.token, job.queue, job.why = state, place .. '/' .. job.run .. '/' .. serial .. '.' .. taken, queue.name, ''
-  note(queue, number, id, job.token, format(job), meta, body)
+function C.grant(queue, number, id, state, place, job, meta, body)
+  C.taken = C.taken + 1
+  job.state, job.queue, job.why = state, queue.name, ''
+  job.token = place .. '/' .. job.run .. '/' .. C.serial .. '.' .. C.taken
+  C.note(queue, number, id, job.token, Q.format(job), meta, body)
 end
 
 -- The usual case: the first run of a message.
-local function grant_first(queue, number, priority, entry, ready, id, meta, body)
-  taken = taken + 1
-  local token = priority .. '/' .. entry .. '/1/' .. serial .. '.' .. taken
-  local record = token .. '|L|' .. queue.name .. '|' .. priority .. '|' .. entry .. '|1|1|0|' .. since .. '|' .. ready .. '||'
-  note(queue, number, id, token, record, meta, body)
+function C.grant_first(queue, number, priority, entry, ready, id, meta, body)
+  C.taken = C.taken + 1
+  local token = priority .. '/' .. entry .. '/1/' .. C.serial .. '.' .. C.taken
+  local record = token .. '|L|' .. queue.name .. '|' .. priority .. '|' .. entry .. '|1|1|0|' .. C.since .. '|' .. ready
+    .. '||'
+  C.note(queue, number, id, token, record, meta, body)
 end
 
 -- An entry that none of us wrote goes to the dead letters as it is.
-local function quarantine(queue, priority, entry)
+function C.quarantine(queue, priority, entry)
   local id = 'unreadable.' .. entry[1]
   local raw = table.concat(entry[2] or {}, ' ')
   redis.call('HSET', queue.aside, id, string.char(0, 0, 0, 0, 255, 255, 255, 255) .. raw)
-  redis.call('ZADD', queue.dead, now, id)
-  redis.call('HSET', JOBS, id, format({
+  redis.call('ZADD', queue.dead, C.now, id)
+  redis.call('HSET', Q.JOBS, id, Q.format({
     token = '', state = 'X', queue = queue.name, priority = priority, entry = '', run = '0', attempt = '1',
-    crashes = '0', first = '', ready = now, sealed = '', why = '["unreadable","an entry without message in the stream"]',
+    crashes = '0', first = '', ready = C.now, sealed = '',
+    why = '["unreadable","an entry without message in the stream"]',
   }))
-  redis.call('XDEL', stream(queue, priority), entry[1])
+  redis.call('XDEL', Q.stream(queue, priority), entry[1])
 end
 
-local function grant_entry(queue, number, priority, entry)
+function C.grant_entry(queue, number, priority, entry)
   local fields = entry[2]
   local meta, body = fields[2], fields[4]
   local bar = fields[1] == 'm' and fields[3] == 'b' and string.find(meta, '|', 1, true)
   if not bar then
-    return quarantine(queue, priority, entry)
+    return C.quarantine(queue, priority, entry)
   end
   if not string.find(meta, '|', bar + 1, true) then
-    return grant_first(
+    return C.grant_first(
       queue, number, priority, entry[1], string.sub(meta, 1, bar - 1), string.sub(meta, bar + 1), meta, body)
   end
   local ready, id, run, attempt, first, sealed = string.match(meta, '^(%d+)|([^|]+)|(%d+)|(%d+)|(%d*)|(.*)$')
   if not ready then
-    return quarantine(queue, priority, entry)
+    return C.quarantine(queue, priority, entry)
   end
-  grant(queue, number, id, 'L', priority .. '/' .. entry[1], {
+  C.grant(queue, number, id, 'L', priority .. '/' .. entry[1], {
     priority = priority, entry = entry[1], run = tostring(run + 1), attempt = attempt, crashes = '0',
-    first = first ~= '' and first or since, ready = ready, sealed = sealed,
+    first = first ~= '' and first or C.since, ready = ready, sealed = sealed,
   }, meta, body)
 end
 
 -- The group is lost, or was never made: what is leased stands before what is ready.
-local function regroup(queue, priority)
-  local key, last = stream(queue, priority), '0'
+function C.regroup(queue, priority)
+  local key, last = Q.stream(queue, priority), '0'
   if redis.call('EXISTS', key) == 0 then
-    disuse(queue, priority)
+    Q.disuse(queue, priority)
     return false
   end
-  local entries = redis.call('XRANGE', key, '-', '+', 'COUNT', PORTION)
+  local entries = redis.call('XRANGE', key, '-', '+', 'COUNT', Q.PORTION)
   while #entries > 0 do
     for _, entry in ipairs(entries) do
       local id = string.match(entry[2][2] or '', '^%d+|([^|]+)')
-      local record = id and redis.call('HGET', JOBS, id)
+      local record = id and redis.call('HGET', Q.JOBS, id)
       if not record or string.match(record, '^[^|]*|(%a)') ~= 'L' then
         entries = {}
         break
@@ -86,103 +90,108 @@ local function regroup(queue, priority)
       last = entry[1]
     end
     if #entries > 0 then
-      entries = redis.call('XRANGE', key, '(' .. last, '+', 'COUNT', PORTION)
+      entries = redis.call('XRANGE', key, '(' .. last, '+', 'COUNT', Q.PORTION)
     end
   end
-  redis.call('XGROUP', 'CREATE', key, GROUP, last)
+  redis.call('XGROUP', 'CREATE', key, Q.GROUP, last)
   return true
 end
 
-local function read(queue, number, priority, wanted)
-  local key, before = stream(queue, priority), taken
+function C.read(queue, number, priority, wanted)
+  local key, before = Q.stream(queue, priority), C.taken
   -- Without acknowledgement: who holds what stands in the index and the leases. The group is the place of reading.
-  local found = redis.pcall('XREADGROUP', 'GROUP', GROUP, GROUP, 'COUNT', wanted, 'NOACK', 'STREAMS', key, '>')
+  local found = redis.pcall('XREADGROUP', 'GROUP', Q.GROUP, Q.GROUP, 'COUNT', wanted, 'NOACK', 'STREAMS', key, '>')
   if found and found.err then
     if not string.find(found.err, 'NOGROUP', 1, true) then
       error(found.err)
     end
-    if not regroup(queue, priority) then
+    if not C.regroup(queue, priority) then
       return 0
     end
-    found = redis.call('XREADGROUP', 'GROUP', GROUP, GROUP, 'COUNT', wanted, 'NOACK', 'STREAMS', key, '>')
+    found = redis.call('XREADGROUP', 'GROUP', Q.GROUP, Q.GROUP, 'COUNT', wanted, 'NOACK', 'STREAMS', key, '>')
   end
   if not found then
     if redis.call('XLEN', key) == 0 then
-      disuse(queue, priority)
+      Q.disuse(queue, priority)
     end
     return 0
   end
   for _, entry in ipairs(found[1][2]) do
-    grant_entry(queue, number, priority, entry)
+    C.grant_entry(queue, number, priority, entry)
   end
-  return taken - before
+  return C.taken - before
 end
 
-local function grant_suspect(queue, number, id)
-  local record, body = redis.call('HGET', JOBS, id), redis.call('HGET', queue.aside, id)
+function C.grant_suspect(queue, number, id)
+  local record, body = redis.call('HGET', Q.JOBS, id), redis.call('HGET', queue.aside, id)
   redis.call('ZREM', queue.suspects, id)
   if not record or not body then
-    redis.call('HDEL', JOBS, id)
+    redis.call('HDEL', Q.JOBS, id)
     return 0
   end
-  local job = parse(record)
+  local job = Q.parse(record)
   job.run, job.entry = tostring(job.run + 1), ''
   if job.token ~= '' then
     job.crashes = tostring(job.crashes + 1)
   end
   if job.first == '' then
-    job.first = since
+    job.first = C.since
   end
-  suspects = suspects - 1
-  local meta = job.ready .. '|' .. id .. '|' .. job.run .. '|' .. job.attempt .. '|' .. job.first .. '|' .. job.sealed .. '|'
-    .. job.crashes .. '|' .. job.priority
-  grant(queue, number, id, 'l', 'a', job, meta, body)
+  C.suspects = C.suspects - 1
+  local meta = job.ready .. '|' .. id .. '|' .. job.run .. '|' .. job.attempt .. '|' .. job.first .. '|' .. job.sealed
+    .. '|' .. job.crashes .. '|' .. job.priority
+  C.grant(queue, number, id, 'l', 'a', job, meta, body)
   return 1
 end
 
 -- One level that holds suspects too: by the time since which each is ready.
-local function take_mixed(queue, number, priority, wanted, waiting)
-  local entries = undelivered(queue, priority, wanted)
+function C.take_mixed(queue, number, priority, wanted, waiting)
+  local entries = Q.undelivered(queue, priority, wanted)
   local next_entry, got, clean = 1, 0, 0
   for _, suspect in ipairs(waiting) do
-    while entries[next_entry] and ready_since(entries[next_entry]) < suspect.ready and got + clean < wanted do
+    while entries[next_entry] and Q.ready_since(entries[next_entry]) < suspect.ready and got + clean < wanted do
       next_entry, clean = next_entry + 1, clean + 1
     end
     if clean > 0 then
-      got = got + read(queue, number, priority, clean)
+      got = got + C.read(queue, number, priority, clean)
       clean = 0
     end
     if got < wanted then
-      got = got + grant_suspect(queue, number, suspect.id)
+      got = got + C.grant_suspect(queue, number, suspect.id)
     end
   end
-  if got < wanted and string.find(used(queue), priority, 1, true) then
-    got = got + read(queue, number, priority, wanted - got)
+  if got < wanted and string.find(Q.used(queue), priority, 1, true) then
+    got = got + C.read(queue, number, priority, wanted - got)
   end
   return got
 end
 
-local function suspects_of(queue)
+-- The most urgent suspects by priority, or nothing.
+function C.suspects_of(queue)
+  local found = C.suspects > 0 and redis.call('ZRANGE', queue.suspects, 0, C.suspects - 1, 'WITHSCORES') or {}
+  if #found == 0 then
+    return
+  end
   local bands = {}
-  if suspects > 0 then
-    local found = redis.call('ZRANGE', queue.suspects, 0, suspects - 1, 'WITHSCORES')
-    for n = 1, #found, 2 do
-      local band = math.floor(found[n + 1] / BAND)
-      bands[9 - band] = bands[9 - band] or {}
-      table.insert(bands[9 - band], {id = found[n], ready = found[n + 1] - band * BAND})
-    end
+  for n = 1, #found, 2 do
+    local band = math.floor(found[n + 1] / Q.BAND)
+    bands[9 - band] = bands[9 - band] or {}
+    table.insert(bands[9 - band], {id = found[n], ready = found[n + 1] - band * Q.BAND})
   end
   return bands
 end
 
-local function take(queue, number, wanted)
-  local bands, got = suspects_of(queue), 0
+function C.take(queue, number, wanted)
+  local bands, levels, got = C.suspects_of(queue), Q.used(queue), 0
+  if not bands and #levels <= 1 then
+    return levels == '' and 0 or C.read(queue, number, levels, wanted)
+  end
   for priority = 9, 0, -1 do
     local level = tostring(priority)
-    if bands[priority] then
-      got = got + take_mixed(queue, number, level, wanted - got, bands[priority])
-    elseif string.find(used(queue), level, 1, true) then
-      got = got + read(queue, number, level, wanted - got)
+    if bands and bands[priority] then
+      got = got + C.take_mixed(queue, number, level, wanted - got, bands[priority])
+    elseif string.find(levels, level, 1, true) then
+      got = got + C.read(queue, number, level, wanted - got)
     end
     if got >= wanted then
       break
@@ -193,23 +202,23 @@ end
 
 local queues = {}
 for number = 1, count do
-  local queue = open_queue(2 + (number - 1) * PER_QUEUE, ARGV[5 + number])
-  queue.records, queue.deadlines = {}, {}
+  local queue = Q.open(2 + (number - 1) * Q.PER_QUEUE, ARGV[5 + number])
+  queue.records, queue.deadlines, queue.size = {}, {}, 0
   queues[number] = queue
-  promote(queue, now)
+  Q.promote(queue, now)
 end
 for step = 6 + count, #ARGV, 2 do
   local number = tonumber(ARGV[step])
-  local queue, wanted = queues[number], math.min(tonumber(ARGV[step + 1]), limit - taken)
+  local queue, wanted = queues[number], math.min(tonumber(ARGV[step + 1]), limit - C.taken)
   if wanted > 0 and not queue.dry then
-    queue.tried, queue.dry = true, take(queue, number, wanted) < wanted
+    queue.tried, queue.dry = true, C.take(queue, number, wanted) < wanted
   end
 end
 
 local again, left = nil, {}
 for _, queue in ipairs(queues) do
-  if #queue.records > 0 then
-    redis.call('HSET', JOBS, unpack(queue.records))
+  if queue.size > 0 then
+    redis.call('HSET', Q.JOBS, unpack(queue.records))
     redis.call('ZADD', queue.leases, unpack(queue.deadlines))
   end
   if queue.dry then
@@ -226,13 +235,13 @@ for _, queue in ipairs(queues) do
     if #waiting == 0 then
       -- Nothing is ready, so no wake that lies there is worth anything.
       redis.call('DEL', queue.wake)
-      if used(queue) == '' then
-        tidy(queue)
+      if Q.used(queue) == '' then
+        Q.tidy(queue)
       end
     end
-  elseif queue.tried and taken >= limit then
+  elseif queue.tried and C.taken >= limit then
     -- The wake that was meant for more than could be taken goes on to the next.
-    ring(queue, 1)
+    Q.ring(queue, 1)
   end
 end
-return {now, again or false, left, granted}
+return {now, again or false, left, C.granted}

@@ -2,17 +2,17 @@
 -- How much one queue holds, by the sizes of its keys. Changes nothing. ARGV: age of dead letters in milliseconds.
 -- Replies: ready, delayed, leased, dead, milliseconds since the oldest became ready (or false).
 local now = clock()
-local queue = open_queue(2, '')
+local queue = Q.open(2, '')
 local entries, oldest = 0, nil
 local function since(time)
   if time and (not oldest or time < oldest) then
     oldest = time
   end
 end
-for priority in string.gmatch(used(queue), '%d') do
-  entries = entries + redis.call('XLEN', stream(queue, priority))
-  local head = undelivered(queue, priority, 1)[1]
-  since(head and ready_since(head))
+for priority in string.gmatch(Q.used(queue), '%d') do
+  entries = entries + redis.call('XLEN', Q.stream(queue, priority))
+  local head = Q.undelivered(queue, priority, 1)[1]
+  since(head and Q.ready_since(head))
 end
 local delayed, leases = redis.call('ZCARD', queue.delayed), redis.call('ZCARD', queue.leases)
 local suspects, dead = redis.call('ZCARD', queue.suspects), redis.call('ZCARD', queue.dead)
@@ -33,8 +33,8 @@ end
 if suspects > 0 then
   for band = 0, 9 do
     local head = redis.call(
-      'ZRANGEBYSCORE', queue.suspects, band * BAND, (band + 1) * BAND, 'WITHSCORES', 'LIMIT', 0, 1)
-    since(head[1] and tonumber(head[2]) - band * BAND)
+      'ZRANGEBYSCORE', queue.suspects, band * Q.BAND, (band + 1) * Q.BAND, 'WITHSCORES', 'LIMIT', 0, 1)
+    since(head[1] and tonumber(head[2]) - band * Q.BAND)
   end
 end
 if dead > 0 then

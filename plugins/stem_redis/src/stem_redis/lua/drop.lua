@@ -1,17 +1,17 @@
 -- uses: clock queue outcome
 -- frees
--- Remove messages of one queue. KEYS after the queue's: the outcome of each. ARGV: the queue, what to remove (waiting or
--- dead), window in milliseconds, 1 to mark the ids against repeated publishing, age of dead letters, the ids.
+-- Remove messages of one queue. KEYS after the queue's: the outcome of each. ARGV: the queue, what to remove (waiting
+-- or dead), window in milliseconds, 1 to mark the ids against repeated publishing, age of dead letters, the ids.
 -- Replies: the ids that were removed.
 local now = clock()
-local queue = open_queue(2, ARGV[1])
+local queue = Q.open(2, ARGV[1])
 local kind, window, marks, dead_age = ARGV[2], tonumber(ARGV[3]), ARGV[4] == '1', tonumber(ARGV[5])
-promote(queue, now)
+Q.promote(queue, now)
 local removed = {}
 for n = 6, #ARGV do
   local id = ARGV[n]
-  local record = redis.call('HGET', JOBS, id)
-  local job = record and parse(record)
+  local record = redis.call('HGET', Q.JOBS, id)
+  local job = record and Q.parse(record)
   local state = job and job.queue == ARGV[1] and job.state
   local fits
   if kind == 'dead' then
@@ -22,19 +22,19 @@ for n = 6, #ARGV do
   if fits then
     -- The run goes on in another life of the id, so that an older receipt or result never counts again.
     if job.run ~= '0' or marks then
-      local key = KEYS[3 + PER_QUEUE + n - 6]
+      local key = KEYS[3 + Q.PER_QUEUE + n - 6]
       local old = redis.call('GET', key)
-      local outcome = old and parse_outcome(old) or {last = 0, marked = 0, token = '', body = ''}
+      local outcome = old and O.parse(old) or {last = 0, marked = 0, token = '', body = ''}
       outcome.last = math.max(outcome.last, tonumber(job.run))
       outcome.forgotten = now + window
       if marks then
         outcome.marked = math.max(outcome.marked, now + window)
       end
-      write_outcome(key, outcome, now)
+      O.write(key, outcome, now)
     end
-    redis.call('HDEL', JOBS, id)
+    redis.call('HDEL', Q.JOBS, id)
     if state == 'R' then
-      redis.call('XDEL', stream(queue, job.priority), job.entry)
+      redis.call('XDEL', Q.stream(queue, job.priority), job.entry)
     else
       redis.call('HDEL', queue.aside, id)
       redis.call('ZREM', state == 'D' and queue.delayed or state == 'S' and queue.suspects or queue.dead, id)
@@ -42,5 +42,5 @@ for n = 6, #ARGV do
     removed[#removed + 1] = id
   end
 end
-tidy(queue)
+Q.tidy(queue)
 return removed

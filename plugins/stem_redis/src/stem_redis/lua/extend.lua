@@ -3,14 +3,14 @@
 -- Let leases of one queue end later. ARGV: the queue, lease in milliseconds, then for each its id and token.
 -- Replies: 1 for done and 0 for lost, in order.
 local now = clock()
-local queue = open_queue(2, ARGV[1])
+local queue = Q.open(2, ARGV[1])
 local deadline = now + tonumber(ARGV[2])
 local count = (#ARGV - 2) / 2
 local ids = {}
 for n = 1, count do
   ids[n] = ARGV[1 + 2 * n]
 end
-local records = redis.call('HMGET', JOBS, unpack(ids))
+local records = redis.call('HMGET', Q.JOBS, unpack(ids))
 local verdicts, deadlines = {}, {}
 for n, id in ipairs(ids) do
   local token, record = ARGV[2 + 2 * n], records[n]
@@ -21,9 +21,9 @@ for n, id in ipairs(ids) do
     deadlines[#deadlines + 1] = id
     if string.sub(record, #token + 2, #token + 2) == 'S' then
       -- The lease was over, but nobody else was granted the message.
-      local job = parse(record)
+      local job = Q.parse(record)
       job.state = 'l'
-      redis.call('HSET', JOBS, id, format(job))
+      redis.call('HSET', Q.JOBS, id, Q.format(job))
       redis.call('ZREM', queue.suspects, id)
     end
   end

@@ -3,14 +3,14 @@
 -- Messages of one queue by their ids. ARGV: the queue, the ids. Replies: now, then for each that is there
 -- id, record, time, body.
 local now = clock()
-local queue = open_queue(2, ARGV[1])
-promote(queue, now)
+local queue = Q.open(2, ARGV[1])
+Q.promote(queue, now)
 local found = {now}
 for n = 2, #ARGV do
   local id = ARGV[n]
-  local record = redis.call('HGET', JOBS, id)
-  local job = record and parse(record)
-  local body = job and job.queue == ARGV[1] and body_of(queue, id, job)
+  local record = redis.call('HGET', Q.JOBS, id)
+  local job = record and Q.parse(record)
+  local body = job and job.queue == ARGV[1] and Q.body_of(queue, id, job)
   if body then
     local at = job.ready
     if job.state == 'L' or job.state == 'l' then

@@ -2,10 +2,10 @@
 -- What there is to receive in one queue. Changes nothing. Replies: now, 1 when something without crashes is ready, when
 -- to look again (or false), suspects that are ready (id, rank, ...).
 local now = clock()
-local queue = open_queue(2, '')
+local queue = Q.open(2, '')
 local ready, again = 0, nil
-for priority in string.gmatch(used(queue), '%d') do
-  if ready == 0 and undelivered(queue, priority, 1)[1] then
+for priority in string.gmatch(Q.used(queue), '%d') do
+  if ready == 0 and Q.undelivered(queue, priority, 1)[1] then
     ready = 1
   end
 end

@@ -1,18 +1,18 @@
 -- uses: clock queue
 -- frees
--- Put messages of one queue into another. KEYS: those of the one, those of the other. ARGV: the one, the other, the ids.
--- Replies: how many were moved.
+-- Put messages of one queue into another. KEYS: those of the one, those of the other. ARGV: the one, the other, the
+-- ids. Replies: how many were moved.
 local now = clock()
-local from, to = open_queue(2, ARGV[1]), open_queue(2 + PER_QUEUE, ARGV[2])
-promote(from, now)
-promote(to, now)
+local from, to = Q.open(2, ARGV[1]), Q.open(2 + Q.PER_QUEUE, ARGV[2])
+Q.promote(from, now)
+Q.promote(to, now)
 local moved = 0
 for n = 3, #ARGV do
   local id = ARGV[n]
-  local record = redis.call('HGET', JOBS, id)
-  local job = record and parse(record)
+  local record = redis.call('HGET', Q.JOBS, id)
+  local job = record and Q.parse(record)
   local state = job and job.queue == ARGV[1] and job.state
-  local body = (state == 'R' or state == 'D' or state == 'S') and body_of(from, id, job)
+  local body = (state == 'R' or state == 'D' or state == 'S') and Q.body_of(from, id, job)
   if body then
     local entry = job.entry
     if job.sealed == '' then
@@ -20,7 +20,7 @@ for n = 3, #ARGV do
     end
     job.queue = ARGV[2]
     if state == 'R' then
-      enter(to, id, job, body, job.ready)
+      Q.enter(to, id, job, body, job.ready)
     else
       redis.call('HSET', to.aside, id, body)
       local key = state == 'D' and 'delayed' or 'suspects'
@@ -28,9 +28,9 @@ for n = 3, #ARGV do
       -- Whoever held it loses it.
       job.token = ''
     end
-    redis.call('HSET', JOBS, id, format(job))
+    redis.call('HSET', Q.JOBS, id, Q.format(job))
     if state == 'R' then
-      redis.call('XDEL', stream(from, job.priority), entry)
+      redis.call('XDEL', Q.stream(from, job.priority), entry)
     else
       redis.call('HDEL', from.aside, id)
       redis.call('ZREM', state == 'D' and from.delayed or from.suspects, id)
@@ -39,8 +39,8 @@ for n = 3, #ARGV do
   end
 end
 if moved > 0 then
-  redis.call('SADD', QUEUES, ARGV[2])
-  ring(to, moved)
+  redis.call('SADD', Q.QUEUES, ARGV[2])
+  Q.ring(to, moved)
 end
-tidy(from)
+Q.tidy(from)
 return moved

@@ -1,7 +1,9 @@
 -- What is kept of an id at its own key: last run|marked until|token that acked it|run|kind|kept until, a line feed, and
 -- the status as JSON. The last three and the JSON are empty without a status.
 -- Kinds: r running, t terminal, o other.
-local function parse_outcome(value)
+local O = {}
+
+function O.parse(value)
   local last, marked, token, run, kind, kept, at = string.match(
     value, '^(%d+)|(%d+)|([^|]*)|(%d*)|(%a?)|(%d*)\n()')
   if not last then
@@ -13,7 +15,7 @@ local function parse_outcome(value)
   }
 end
 
-local function write_outcome(key, one, now)
+function O.write(key, one, now)
   local until_ = math.max(one.marked, one.forgotten or 0, one.kept or 0)
   if until_ <= now then
     redis.call('DEL', key)
@@ -27,7 +29,7 @@ local function write_outcome(key, one, now)
 end
 
 -- stem_core.model.supersedes; a status whose time is over counts as none.
-local function supersedes(run, kind, old, now)
+function O.supersedes(run, kind, old, now)
   if not old.run or old.kept <= now or run > old.run then
     return true
   end
@@ -41,7 +43,7 @@ local function supersedes(run, kind, old, now)
 end
 
 -- Tell the sessions that wait for these ids, each by one publication. KEYS[3] is the hash of who waits.
-local function tell(waiters, ids)
+function O.tell(waiters, ids)
   if #ids == 0 or redis.call('EXISTS', waiters) == 0 then
     return
   end

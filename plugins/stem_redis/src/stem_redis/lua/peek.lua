@@ -1,11 +1,11 @@
 -- uses: clock queue
 -- frees
--- One page of the ids of a queue in one state, in the order of delivery. ARGV: the queue, state (ready, delayed, leased or
--- dead), limit, the last id of the page before (or nothing), least score of the dead.
+-- One page of the ids of a queue in one state, in the order of delivery. ARGV: the queue, state (ready, delayed,
+-- leased or dead), limit, the last id of the page before (or nothing), least score of the dead.
 local now = clock()
-local queue = open_queue(2, ARGV[1])
+local queue = Q.open(2, ARGV[1])
 local state, limit, after = ARGV[2], tonumber(ARGV[3]), ARGV[4]
-promote(queue, now)
+Q.promote(queue, now)
 
 local function page_of(key, least)
   local start = 0
@@ -31,8 +31,8 @@ end
 
 local last
 if after ~= '' then
-  local record = redis.call('HGET', JOBS, after)
-  last = record and parse(record)
+  local record = redis.call('HGET', Q.JOBS, after)
+  last = record and Q.parse(record)
   if not last or last.queue ~= ARGV[1] or (last.state ~= 'R' and last.state ~= 'S') then
     return {}
   end
@@ -41,13 +41,13 @@ end
 -- The suspects of a level behind the last id, as {id, ready}.
 local function suspects_in(priority)
   local band, found = 9 - priority, {}
-  local items = redis.call('ZRANGEBYSCORE', queue.suspects, band * BAND, (band + 1) * BAND - 1, 'WITHSCORES')
+  local items = redis.call('ZRANGEBYSCORE', queue.suspects, band * Q.BAND, (band + 1) * Q.BAND - 1, 'WITHSCORES')
   local passed = last and last.priority == tostring(priority) and last.state == 'S'
   for n = 1, #items, 2 do
-    local ready = items[n + 1] - band * BAND
+    local ready = items[n + 1] - band * Q.BAND
     if passed then
       passed = items[n] ~= after
-    elseif not (last and last.priority == tostring(priority) and ready <= tonumber(last.ready)) or last.state == 'S' then
+    elseif not last or last.state == 'S' or last.priority ~= tostring(priority) or ready > tonumber(last.ready) then
       found[#found + 1] = {id = items[n], ready = ready}
     end
   end
@@ -65,10 +65,10 @@ local function level(priority)
       least = tonumber(last.ready)
     end
   end
-  local entries = undelivered(queue, priority, limit, start)
+  local entries = Q.undelivered(queue, priority, limit, start)
   while #entries > 0 or waiting[turn] do
     for _, entry in ipairs(entries) do
-      local ready = ready_since(entry)
+      local ready = Q.ready_since(entry)
       while waiting[turn] and waiting[turn].ready <= ready do
         ids[#ids + 1] = waiting[turn].id
         turn = turn + 1
@@ -81,7 +81,7 @@ local function level(priority)
       return
     end
     local tail = entries[#entries]
-    entries = tail and undelivered(queue, priority, limit, '(' .. tail[1]) or {}
+    entries = tail and Q.undelivered(queue, priority, limit, '(' .. tail[1]) or {}
     if #entries == 0 then
       while waiting[turn] do
         ids[#ids + 1] = waiting[turn].id

@@ -1,48 +1,67 @@
 -- uses: clock queue outcome
 -- Store messages of one queue. KEYS after the queue's: the outcome of each. ARGV: the queue, then for each message
--- its id, priority, delay in milliseconds, body.
+-- its id, priority (with a comma and the delay in milliseconds where it has one), body.
 local now, exact = clock()
-local queue = open_queue(2, ARGV[1])
-local count, first_key = (#ARGV - 1) / 4, 3 + PER_QUEUE
-promote(queue, now)
+local queue = Q.open(2, ARGV[1])
+local count, first_key = (#ARGV - 1) / 3, 3 + Q.PER_QUEUE
+Q.promote(queue, now)
 local ids = {}
 for n = 1, count do
-  ids[n] = ARGV[4 * n - 2]
+  ids[n] = ARGV[3 * n - 1]
 end
-local known = redis.call('HMGET', JOBS, unpack(ids))
+local known = redis.call('HMGET', Q.JOBS, unpack(ids))
 local outcomes = redis.call('MGET', unpack(KEYS, first_key))
-local changes, seen, ready, sooner = {}, {}, 0, false
-for n, id in ipairs(ids) do
-  local old = outcomes[n] and parse_outcome(outcomes[n])
+local changes, seen, size = {}, {}, 0
+local since = string.format('%.0f', now)
+
+local P = {ready = 0, sooner = false}
+
+function P.store(queue, id, when, body, old)
+  local priority, delay = string.match(when, '^(%d),?(.*)$')
+  local job = {
+    token = '', queue = ARGV[1], priority = priority, entry = '', run = '0', attempt = '1', crashes = '0', first = '',
+    sealed = '', why = '',
+  }
+  if old then
+    job.run = tostring(math.max(old.last, old.run or 0))
+  end
+  if delay == '' then
+    Q.enter(queue, id, job, body, since)
+    P.ready = P.ready + 1
+  else
+    delay = tonumber(delay)
+    local due = math.ceil(exact + delay)
+    redis.call('HSET', queue.aside, id, body)
+    redis.call('ZADD', queue.delayed, due, id)
+    job.state, job.ready = 'D', due
+    P.sooner = P.sooner or delay < 1000
+  end
+  return Q.format(job)
+end
+
+for n = 1, count do
+  local id, old = ids[n], outcomes[n] and O.parse(outcomes[n])
   if not known[n] and not seen[id] and not (old and old.marked > now) then
     seen[id] = true
-    local job = {
-      token = '', queue = ARGV[1], priority = ARGV[4 * n - 1], entry = '', run = '0', attempt = '1', crashes = '0',
-      first = '', sealed = '', why = '',
-    }
-    if old then
-      job.run = tostring(math.max(old.last, old.run or 0))
-    end
-    local delay, body = tonumber(ARGV[4 * n]), ARGV[4 * n + 1]
-    if delay > 0 then
-      local due = math.ceil(exact + delay)
-      redis.call('HSET', queue.aside, id, body)
-      redis.call('ZADD', queue.delayed, due, id)
-      job.state, job.ready = 'D', due
-      sooner = sooner or delay < 1000
+    local when, body, record = ARGV[3 * n], ARGV[3 * n + 1], nil
+    if not old and #when == 1 then
+      -- The usual case: to run at once, and nothing is known of the id.
+      Q.use(queue, when)
+      local entry = redis.call('XADD', Q.stream(queue, when), '*', 'm', since .. '|' .. id, 'b', body)
+      record = '|R|' .. ARGV[1] .. '|' .. when .. '|' .. entry .. '|0|1|0||' .. since .. '||'
+      P.ready = P.ready + 1
     else
-      enter(queue, id, job, body, now)
-      ready = ready + 1
+      record = P.store(queue, id, when, body, old)
     end
-    changes[#changes + 1] = id
-    changes[#changes + 1] = format(job)
+    changes[size + 1], changes[size + 2] = id, record
+    size = size + 2
   end
 end
-if #changes > 0 then
-  redis.call('HSET', JOBS, unpack(changes))
-  redis.call('SADD', QUEUES, ARGV[1])
-  if ready > 0 or sooner then
-    ring(queue, math.max(ready, 1))
+if size > 0 then
+  redis.call('HSET', Q.JOBS, unpack(changes))
+  redis.call('SADD', Q.QUEUES, ARGV[1])
+  if P.ready > 0 or P.sooner then
+    Q.ring(queue, math.max(P.ready, 1))
   end
 end
-return #changes / 2
+return size / 2

@@ -7,11 +7,18 @@
 --   token   the newest grant that was not settled; it stays when the lease runs out, until somebody else is granted
 --   entry   its entry in the stream of its priority (R, L)
 --   first   when the attempt was first handed out; ready: since when it is ready; sealed: its queue before a move
-local JOBS, QUEUES = KEYS[1], KEYS[2]
-local PER_QUEUE, GROUP, PORTION = 18, 'stem', 500
-local WAKES, WAKE_TTL = 8, 5000
+--
+-- Functions and constants are fields of a table: a closure over many locals costs more than what most of them do, and
+-- all are made anew at every call of a script.
+local Q = {
+  JOBS = KEYS[1], QUEUES = KEYS[2], PER_QUEUE = 18, GROUP = 'stem', PORTION = 500,
+  -- The most wakes that lie in a queue, and how long, in milliseconds.
+  WAKES = 8, WAKE_TTL = 5000,
+  -- Ranks of one priority are between a multiple of this and the next.
+  BAND = 2 ^ 42,
+}
 
-local function open_queue(base, name)
+function Q.open(base, name)
   return {
     base = base, name = name, levels = KEYS[base + 1], delayed = KEYS[base + 2], leases = KEYS[base + 3],
     suspects = KEYS[base + 4], aside = KEYS[base + 5], dead = KEYS[base + 6], settled = KEYS[base + 7],
@@ -19,11 +26,11 @@ local function open_queue(base, name)
   }
 end
 
-local function stream(queue, priority)
+function Q.stream(queue, priority)
   return KEYS[queue.base + 9 + priority]
 end
 
-local function parse(record)
+function Q.parse(record)
   local token, state, queue, priority, entry, run, attempt, crashes, first, ready, sealed, why = string.match(
     record,
     '^([^|]*)|([^|]*)|([^|]*)|([^|]*)|([^|]*)|([^|]*)|([^|]*)|([^|]*)|([^|]*)|([^|]*)|([^|]*)|(.*)$')
@@ -33,30 +40,30 @@ local function parse(record)
   }
 end
 
-local function format(job)
+function Q.format(job)
   return job.token .. '|' .. job.state .. '|' .. job.queue .. '|' .. job.priority .. '|' .. job.entry .. '|' .. job.run
     .. '|' .. job.attempt .. '|' .. job.crashes .. '|' .. job.first .. '|' .. job.ready .. '|' .. job.sealed .. '|'
     .. job.why
 end
 
 -- The levels with a stream, as a text of digits.
-local function used(queue)
+function Q.used(queue)
   if not queue.used then
     queue.used = redis.call('GET', queue.levels) or ''
   end
   return queue.used
 end
 
-local function use(queue, priority)
-  if not string.find(used(queue), priority, 1, true) then
+function Q.use(queue, priority)
+  if not string.find(Q.used(queue), priority, 1, true) then
     queue.used = queue.used .. priority
     redis.call('SET', queue.levels, queue.used)
   end
 end
 
-local function disuse(queue, priority)
-  redis.call('DEL', stream(queue, priority))
-  queue.used = string.gsub(used(queue), priority, '')
+function Q.disuse(queue, priority)
+  redis.call('DEL', Q.stream(queue, priority))
+  queue.used = string.gsub(Q.used(queue), priority, '')
   if queue.used == '' then
     redis.call('DEL', queue.levels)
   else
@@ -65,87 +72,86 @@ local function disuse(queue, priority)
 end
 
 -- Wake up to `count` of those who wait. A wake that nobody took is no second one.
-local function ring(queue, count)
-  local missing = math.min(count, WAKES) - redis.call('LLEN', queue.wake)
+function Q.ring(queue, count)
+  local missing = math.min(count, Q.WAKES) - redis.call('LLEN', queue.wake)
   if missing > 0 then
     for _ = 1, missing do
       redis.call('RPUSH', queue.wake, 1)
     end
-    redis.call('PEXPIRE', queue.wake, WAKE_TTL)
+    redis.call('PEXPIRE', queue.wake, Q.WAKE_TTL)
   end
 end
 
 -- The order of what stands aside and is ready: priority, then time.
-local BAND = 2 ^ 42
-local function rank(priority, ready)
-  return (9 - priority) * BAND + ready
+function Q.rank(priority, ready)
+  return (9 - priority) * Q.BAND + ready
 end
 
 -- Put a message at the end of its stream.
-local function enter(queue, id, job, body, ready)
+function Q.enter(queue, id, job, body, ready)
   local meta = ready .. '|' .. id
   if job.run ~= '0' or job.attempt ~= '1' or job.sealed ~= '' then
     meta = meta .. '|' .. job.run .. '|' .. job.attempt .. '|' .. job.first .. '|' .. job.sealed
   end
-  use(queue, job.priority)
-  job.entry = redis.call('XADD', stream(queue, job.priority), '*', 'm', meta, 'b', body)
+  Q.use(queue, job.priority)
+  job.entry = redis.call('XADD', Q.stream(queue, job.priority), '*', 'm', meta, 'b', body)
   job.state, job.ready = 'R', ready
 end
 
 -- The body of a message in the stream.
-local function body_in_stream(queue, job)
-  local found = redis.call('XRANGE', stream(queue, job.priority), job.entry, job.entry)
+function Q.body_in_stream(queue, job)
+  local found = redis.call('XRANGE', Q.stream(queue, job.priority), job.entry, job.entry)
   return found[1] and found[1][2][4]
 end
 
-local function body_of(queue, id, job)
+function Q.body_of(queue, id, job)
   if job.state == 'R' or job.state == 'L' then
-    return body_in_stream(queue, job)
+    return Q.body_in_stream(queue, job)
   end
   return redis.call('HGET', queue.aside, id)
 end
 
 -- What is due in a sorted set, as {time, id, from: the key}.
-local function due_in(key, now, found)
-  local due = redis.call('ZRANGEBYSCORE', key, '-inf', now, 'WITHSCORES', 'LIMIT', 0, PORTION)
+function Q.due_in(key, now, found)
+  local due = redis.call('ZRANGEBYSCORE', key, '-inf', now, 'WITHSCORES', 'LIMIT', 0, Q.PORTION)
   for n = 1, #due, 2 do
     found[#found + 1] = {time = tonumber(due[n + 1]), id = due[n], from = key, place = #found}
   end
 end
 
-local function promote_one(queue, one, record)
-  local job = record and parse(record)
-  local body = job and body_of(queue, one.id, job)
+function Q.promote_one(queue, one, record)
+  local job = record and Q.parse(record)
+  local body = job and Q.body_of(queue, one.id, job)
   if not body then
     -- Somebody removed a part of it by hand: there is nothing left to deliver.
     redis.call('ZREM', one.from, one.id)
-    redis.call('HDEL', JOBS, one.id)
+    redis.call('HDEL', Q.JOBS, one.id)
     return
   end
   local aside, entry = job.state ~= 'L', job.entry
   if one.from == queue.delayed and job.crashes == '0' then
-    enter(queue, one.id, job, body, one.time)
+    Q.enter(queue, one.id, job, body, one.time)
   else
     if not aside then
       redis.call('HSET', queue.aside, one.id, body)
     end
-    redis.call('ZADD', queue.suspects, rank(job.priority, one.time), one.id)
+    redis.call('ZADD', queue.suspects, Q.rank(job.priority, one.time), one.id)
     job.state, job.entry, job.ready = 'S', '', one.time
   end
-  redis.call('HSET', JOBS, one.id, format(job))
+  redis.call('HSET', Q.JOBS, one.id, Q.format(job))
   redis.call('ZREM', one.from, one.id)
   if not aside then
-    redis.call('XDEL', stream(queue, job.priority), entry)
+    redis.call('XDEL', Q.stream(queue, job.priority), entry)
   elseif job.state == 'R' then
     redis.call('HDEL', queue.aside, one.id)
   end
 end
 
 -- Make ready what is due: delays that are over, leases that have ended, in the order of their times.
-local function promote(queue, now)
+function Q.promote(queue, now)
   local found = {}
-  due_in(queue.delayed, now, found)
-  due_in(queue.leases, now, found)
+  Q.due_in(queue.delayed, now, found)
+  Q.due_in(queue.leases, now, found)
   if #found == 0 then
     return
   end
@@ -156,15 +162,15 @@ local function promote(queue, now)
   for n, one in ipairs(found) do
     ids[n] = one.id
   end
-  local records = redis.call('HMGET', JOBS, unpack(ids))
+  local records = redis.call('HMGET', Q.JOBS, unpack(ids))
   for n, one in ipairs(found) do
-    promote_one(queue, one, records[n])
+    Q.promote_one(queue, one, records[n])
   end
 end
 
 -- What stands behind the last delivered entry of a stream: up to `count` entries.
-local function undelivered(queue, priority, count, after)
-  local key = stream(queue, priority)
+function Q.undelivered(queue, priority, count, after)
+  local key = Q.stream(queue, priority)
   local start = after
   if not start then
     local groups = redis.pcall('XINFO', 'GROUPS', key)
@@ -180,19 +186,19 @@ local function undelivered(queue, priority, count, after)
   return redis.call('XRANGE', key, start, '+', 'COUNT', count)
 end
 
-local function ready_since(entry)
+function Q.ready_since(entry)
   return tonumber(string.match(entry[2][2] or '', '^%d+')) or 0
 end
 
 -- Take away what an empty queue would leave.
-local function tidy(queue)
-  for priority in string.gmatch(used(queue), '%d') do
-    if redis.call('XLEN', stream(queue, priority)) == 0 then
-      disuse(queue, priority)
+function Q.tidy(queue)
+  for priority in string.gmatch(Q.used(queue), '%d') do
+    if redis.call('XLEN', Q.stream(queue, priority)) == 0 then
+      Q.disuse(queue, priority)
     end
   end
-  if used(queue) == '' and redis.call('EXISTS', queue.delayed, queue.leases, queue.suspects, queue.dead) == 0 then
+  if Q.used(queue) == '' and redis.call('EXISTS', queue.delayed, queue.leases, queue.suspects, queue.dead) == 0 then
     redis.call('DEL', queue.wake)
-    redis.call('SREM', QUEUES, queue.name)
+    redis.call('SREM', Q.QUEUES, queue.name)
   end
 end

@@ -10,14 +10,14 @@ for n = 1, #ARGV / 3 do
   local run, kind, ttl = string.match(ARGV[at + 1], '^(%d+)|(%a)|(%d+)$')
   run = tonumber(run)
   local old = redis.call('GET', key)
-  local outcome = old and parse_outcome(old) or {last = 0, marked = 0, token = '', body = ''}
-  if supersedes(run, kind, outcome, now) then
+  local outcome = old and O.parse(old) or {last = 0, marked = 0, token = '', body = ''}
+  if O.supersedes(run, kind, outcome, now) then
     outcome.run, outcome.kind, outcome.kept, outcome.body = run, kind, now + ttl, ARGV[at + 2]
-    write_outcome(key, outcome, now)
+    O.write(key, outcome, now)
     if kind == 't' then
       finished[#finished + 1] = id
     end
   end
 end
-tell(KEYS[1], finished)
+O.tell(KEYS[1], finished)
 return #finished

@@ -1,28 +1,28 @@
 -- uses: clock queue outcome
 -- frees
--- Put dead letters of one queue back. KEYS after the queue's: the outcome of each. ARGV: the queue, age of dead letters in
--- milliseconds, the ids. Replies: the ids that were put back.
+-- Put dead letters of one queue back. KEYS after the queue's: the outcome of each. ARGV: the queue, age of dead
+-- letters in milliseconds, the ids. Replies: the ids that were put back.
 local now = clock()
-local queue = open_queue(2, ARGV[1])
+local queue = Q.open(2, ARGV[1])
 local dead_age = tonumber(ARGV[2])
-promote(queue, now)
+Q.promote(queue, now)
 local replayed = {}
 for n = 3, #ARGV do
   local id = ARGV[n]
-  local record = redis.call('HGET', JOBS, id)
-  local job = record and parse(record)
+  local record = redis.call('HGET', Q.JOBS, id)
+  local job = record and Q.parse(record)
   local body = job and job.queue == ARGV[1] and job.state == 'X' and tonumber(job.ready) > now - dead_age
     and redis.call('HGET', queue.aside, id)
   if body then
     job.attempt, job.crashes, job.first, job.why, job.token = '1', '0', '', '', ''
-    enter(queue, id, job, body, now)
-    redis.call('HSET', JOBS, id, format(job))
-    local key = KEYS[3 + PER_QUEUE + n - 3]
+    Q.enter(queue, id, job, body, now)
+    redis.call('HSET', Q.JOBS, id, Q.format(job))
+    local key = KEYS[3 + Q.PER_QUEUE + n - 3]
     local old = redis.call('GET', key)
     if old then
-      local outcome = parse_outcome(old)
+      local outcome = O.parse(old)
       outcome.forgotten, outcome.marked, outcome.token = outcome.marked, 0, ''
-      write_outcome(key, outcome, now)
+      O.write(key, outcome, now)
     end
     redis.call('ZREM', queue.dead, id)
     redis.call('HDEL', queue.aside, id)
@@ -30,7 +30,7 @@ for n = 3, #ARGV do
   end
 end
 if #replayed > 0 then
-  redis.call('SADD', QUEUES, ARGV[1])
-  ring(queue, #replayed)
+  redis.call('SADD', Q.QUEUES, ARGV[1])
+  Q.ring(queue, #replayed)
 end
 return replayed

@@ -3,7 +3,7 @@
 local now = clock()
 local found = redis.call('MGET', unpack(KEYS))
 for n, value in ipairs(found) do
-  local outcome = value and parse_outcome(value)
+  local outcome = value and O.parse(value)
   found[n] = outcome and outcome.run and outcome.kept > now and outcome.body or ''
 end
 return found

@@ -1,7 +1,7 @@
 -- uses: clock
 -- frees
--- Keep a message for all who listen to a channel, and tell them. KEYS: the channel's stream, the count of what was sent.
--- ARGV: milliseconds to keep it, the message, the name to publish to.
+-- Keep a message for all who listen to a channel, and tell them. KEYS: the channel's stream, the count of what was
+-- sent. ARGV: milliseconds to keep it, the message, the name to publish to.
 local now = clock()
 local ttl = math.max(1, math.ceil(tonumber(ARGV[1])))
 local number = redis.call('INCR', KEYS[2])

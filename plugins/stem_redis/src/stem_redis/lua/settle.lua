@@ -7,146 +7,121 @@
 --   A ack    T retry after word    R release after word: milliseconds, a comma, crashes to add    X dead letter: why
 -- Replies: 1 for done and 0 for lost, in order.
 local now, exact = clock()
-local queue = open_queue(2, ARGV[1])
+local queue = Q.open(2, ARGV[1])
 local window, dead_age, dead_most = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
-local STRIDE, FIRST, OUTCOME = 4, 5, 3 + PER_QUEUE
-local call, sub, byte = redis.call, string.sub, string.byte
-local IN_STREAM, OVER = byte('L'), byte('S')
+local STRIDE, FIRST, OUTCOME = 4, 5, 3 + Q.PER_QUEUE
+local IN_STREAM, OVER = string.byte('L'), string.byte('S')
 local count = (#ARGV - FIRST + 1) / STRIDE
-local waiters = KEYS[3 + PER_QUEUE]
 local ids = {}
 for n = 1, count do
   ids[n] = ARGV[FIRST + (n - 1) * STRIDE]
 end
-local records = redis.call('HMGET', JOBS, unpack(ids))
+local records = redis.call('HMGET', Q.JOBS, unpack(ids))
 local outcomes = redis.call('MGET', unpack(KEYS, OUTCOME + 1))
--- What is to be kept is written at once or gathered here; what goes away is gathered and goes last.
-local changed, bodies, delayed, suspects, dead, settled = {}, {}, {}, {}, {}, {}
-local gone, no_lease, no_suspect, no_aside, entries = {}, {}, {}, {}, {}
-local finished, woken, sooner = {}, 0, false
 
-local function put(list, a, b)
+-- What is to be kept is written at once or gathered here; what goes away is gathered and goes last.
+local S = {
+  now = now, exact = exact, window = window, marked = string.format('%.0f', now + window), queue = queue, orders = {},
+  changed = {}, bodies = {}, delayed = {}, suspects = {}, dead = {}, settled = {}, gone = {}, no_lease = {},
+  no_suspect = {}, no_aside = {}, entries = {}, finished = {}, woken = 0, sooner = false,
+}
+
+function S.put(list, a, b)
   local at = #list
   list[at + 1], list[at + 2] = a, b
 end
 
-local function drop_entry(priority, entry)
-  local list = entries[priority]
+function S.drop_entry(priority, entry)
+  local list = S.entries[priority]
   if not list then
     list = {}
-    entries[priority] = list
+    S.entries[priority] = list
   end
   list[#list + 1] = entry
 end
 
--- The body leaves its place: the stream, or the hash of what stands aside.
-local function lift(id, job)
-  if job.state == 'L' then
-    local body = body_in_stream(queue, job)
-    drop_entry(job.priority, job.entry)
-    return body, true
-  end
-  return redis.call('HGET', queue.aside, id), false
-end
-
-local function move_on(id, job, body, from_stream, ready_at)
-  if ready_at > now then
-    if from_stream then
-      put(bodies, id, body)
-    end
-    put(delayed, ready_at, id)
-    job.state, job.entry, job.ready = 'D', '', ready_at
-    sooner = sooner or ready_at < now + 1000
-  elseif job.crashes == '0' then
-    enter(queue, id, job, body, now)
-    if not from_stream then
-      no_aside[#no_aside + 1] = id
-    end
-    woken = woken + 1
-  else
-    if from_stream then
-      put(bodies, id, body)
-    end
-    put(suspects, rank(job.priority, now), id)
-    job.state, job.entry, job.ready = 'S', '', now
-    woken = woken + 1
-  end
-end
-
-local marked, orders = string.format('%.0f', now + window), {}
-
 -- What to do is mostly the same for all, so it is taken apart once.
-local function order(text)
-  local found = orders[text]
-  if not found then
-    local verb, word, run, kind, ttl, why = string.match(text, '^(%a)|([^|]*)|(%d*)|(%a?)|(%d*)|(.*)$')
-    found = {verb = verb, word = word, run = run, kind = kind, ttl = tonumber(ttl), why = why}
-    if found.ttl then
-      found.kept = string.format('%.0f', now + found.ttl)
-    end
-    orders[text] = found
+function S.order(text)
+  local verb, word, run, kind, ttl, why = string.match(text, '^(%a)|([^|]*)|(%d*)|(%a?)|(%d*)|(.*)$')
+  local found = {verb = verb, word = word, run = run, kind = kind, ttl = tonumber(ttl) or 0, why = why, kept = ''}
+  if run ~= '' then
+    found.kept = string.format('%.0f', S.now + found.ttl)
   end
+  found.expires = math.max(found.ttl, S.window)
+  S.orders[text] = found
   return found
 end
 
--- The usual case: an ack with a result, and nothing is known of the id. Written in one go.
-local function record_first(n, id, token, what, body)
-  call(
-    'SET', KEYS[OUTCOME + n],
-    what.run .. '|' .. marked .. '|' .. token .. what.run .. '|' .. what.kind .. '|' .. what.kept .. '\n' .. body,
-    'PX', what.ttl > window and what.ttl or window)
-  if what.kind == 't' then
-    finished[#finished + 1] = id
-  end
-end
-
-local function record_status(id, old, what, body)
-  if what.run == '' or not supersedes(tonumber(what.run), what.kind, old, now) then
+function S.record(id, old, what, body)
+  if what.run == '' or not O.supersedes(tonumber(what.run), what.kind, old, S.now) then
     return false
   end
-  old.run, old.kind, old.kept, old.body = tonumber(what.run), what.kind, now + what.ttl, body
+  old.run, old.kind, old.kept, old.body = tonumber(what.run), what.kind, S.now + what.ttl, body
   if what.kind == 't' then
-    finished[#finished + 1] = id
+    table.insert(S.finished, id)
   end
   return true
 end
 
-local function ack(n, id, token, state, what, status)
-  local priority, entry, run = string.match(token, '^(%w)/([%d-]*)/?(%d+)/')
-  if state == IN_STREAM then
-    drop_entry(priority, entry)
-  else
-    no_aside[#no_aside + 1] = id
-  end
-  gone[#gone + 1] = id
-  if not outcomes[n] and what.run == run then
-    return record_first(n, id, token, what, status)
-  end
-  local old = outcomes[n] and parse_outcome(outcomes[n]) or {last = 0, marked = 0, token = '', body = ''}
-  record_status(id, old, what, status)
-  old.last, old.marked, old.token = tonumber(run), now + window, sub(token, 1, -2)
-  write_outcome(KEYS[OUTCOME + n], old, now)
+function S.ack(key, old, id, token, what, status)
+  local outcome = O.parse(old or '')
+  S.record(id, outcome, what, status)
+  outcome.last = tonumber(string.match(token, '/(%d+)/[^/]+$'))
+  outcome.marked, outcome.token = S.now + S.window, string.sub(token, 1, -2)
+  O.write(key, outcome, S.now)
 end
 
-local function give_back(n, id, record, token, what, status)
-  local old = outcomes[n] and parse_outcome(outcomes[n]) or {last = 0, marked = 0, token = '', body = ''}
-  if record_status(id, old, what, status) then
-    write_outcome(KEYS[OUTCOME + n], old, now)
+-- The body leaves its place: the stream, or the hash of what stands aside.
+function S.lift(id, job)
+  if job.state == 'L' then
+    local body = Q.body_in_stream(S.queue, job)
+    S.drop_entry(job.priority, job.entry)
+    return body, true
   end
-  local job = parse(record)
-  local body, from_stream = lift(id, job)
+  return redis.call('HGET', S.queue.aside, id), false
+end
+
+function S.move_on(id, job, body, from_stream, ready_at)
+  local ready = ready_at <= S.now
+  if ready and job.crashes == '0' then
+    Q.enter(S.queue, id, job, body, S.now)
+    if not from_stream then
+      table.insert(S.no_aside, id)
+    end
+  else
+    if from_stream then
+      S.put(S.bodies, id, body)
+    end
+    if ready then
+      S.put(S.suspects, Q.rank(job.priority, S.now), id)
+    else
+      S.put(S.delayed, ready_at, id)
+      S.sooner = S.sooner or ready_at < S.now + 1000
+    end
+    job.state, job.entry, job.ready = ready and 'S' or 'D', '', ready_at
+  end
+  S.woken = S.woken + (ready and 1 or 0)
+end
+
+function S.give_back(key, old, id, record, token, what, status)
+  local outcome = O.parse(old or '')
+  if S.record(id, outcome, what, status) then
+    O.write(key, outcome, S.now)
+  end
+  local job = Q.parse(record)
+  local body, from_stream = S.lift(id, job)
   job.token, job.why = '', ''
-  put(settled, now + window, sub(token, 1, -2))
+  S.put(S.settled, S.now + S.window, string.sub(token, 1, -2))
   if not body then
-    gone[#gone + 1] = id
+    table.insert(S.gone, id)
     return
   end
   if what.verb == 'X' then
     if from_stream then
-      put(bodies, id, body)
+      S.put(S.bodies, id, body)
     end
-    put(dead, now, id)
-    job.state, job.entry, job.ready, job.why = 'X', '', now, what.why
+    S.put(S.dead, S.now, id)
+    job.state, job.entry, job.ready, job.why = 'X', '', S.now, what.why
   else
     local delay, crashes = string.match(what.word, '^([^,]*),?(%d*)$')
     if what.verb == 'T' then
@@ -155,83 +130,101 @@ local function give_back(n, id, record, token, what, status)
       job.crashes = tostring(job.crashes + crashes)
     end
     delay = tonumber(delay)
-    move_on(id, job, body, from_stream, delay > 0 and math.ceil(exact + delay) or now)
+    S.move_on(id, job, body, from_stream, delay > 0 and math.ceil(S.exact + delay) or S.now)
   end
-  put(changed, id, format(job))
+  S.put(S.changed, id, Q.format(job))
 end
 
-local function settled_before(n, token)
-  local old = outcomes[n] and parse_outcome(outcomes[n])
-  if old and old.token == token and old.marked > now then
+function S.settled_before(old, token)
+  local outcome = O.parse(old or '')
+  if outcome.token == token and outcome.marked > S.now then
     return 1
   end
-  local until_ = redis.call('ZSCORE', queue.settled, token)
-  return until_ and tonumber(until_) > now and 1 or 0
+  local until_ = redis.call('ZSCORE', S.queue.settled, token)
+  return until_ and tonumber(until_) > S.now and 1 or 0
 end
 
 local verdicts, applied = {}, {}
+local gone, no_lease, finished, orders, marked = S.gone, S.no_lease, S.finished, S.orders, S.marked
 for n = 1, count do
   local at = FIRST + (n - 1) * STRIDE
-  local id, token, record = ids[n], ARGV[at + 1], records[n]
-  if record and sub(record, 1, #token) == token and #token > 1 then
-    if not applied[id] then
-      applied[id] = true
-      local what, state = order(ARGV[at + 2]), byte(record, #token + 1)
-      if state == OVER then
-        no_suspect[#no_suspect + 1] = id
-      end
-      no_lease[#no_lease + 1] = id
-      if what.verb == 'A' then
-        ack(n, id, token, state, what, ARGV[at + 3])
-      else
-        give_back(n, id, record, token, what, ARGV[at + 3])
-      end
-    end
+  local id, token, record, old = ids[n], ARGV[at + 1], records[n], outcomes[n]
+  if not record or #token < 2 or string.sub(record, 1, #token) ~= token then
+    verdicts[n] = S.settled_before(old, string.sub(token, 1, -2))
+  elseif applied[id] then
     verdicts[n] = 1
   else
-    verdicts[n] = settled_before(n, sub(token, 1, -2))
+    applied[id], verdicts[n] = true, 1
+    local what = orders[ARGV[at + 2]] or S.order(ARGV[at + 2])
+    local state = string.byte(record, #token + 1)
+    no_lease[#no_lease + 1] = id
+    if state == OVER then
+      table.insert(S.no_suspect, id)
+    end
+    if what.verb ~= 'A' then
+      S.give_back(KEYS[OUTCOME + n], old, id, record, token, what, ARGV[at + 3])
+    else
+      gone[#gone + 1] = id
+      local priority, entry, run = string.match(token, '^(%w)/([%d-]*)/?(%d+)/')
+      if state == IN_STREAM then
+        S.drop_entry(priority, entry)
+      else
+        table.insert(S.no_aside, id)
+      end
+      if not old and (what.run == run or what.run == '') then
+        -- The usual case: nothing is known of the id yet. Written in one go.
+        redis.call(
+          'SET', KEYS[OUTCOME + n],
+          run .. '|' .. marked .. '|' .. token .. what.run .. '|' .. what.kind .. '|' .. what.kept .. '\n'
+            .. ARGV[at + 3],
+          'PX', what.expires)
+        if what.kind == 't' then
+          finished[#finished + 1] = id
+        end
+      else
+        S.ack(KEYS[OUTCOME + n], old, id, token, what, ARGV[at + 3])
+      end
+    end
   end
 end
 
-local function write(command, key, list)
+function S.write(command, key, list)
   if #list > 0 then
     redis.call(command, key, unpack(list))
   end
 end
 
-write('HSET', queue.aside, bodies)
-write('ZREM', queue.suspects, no_suspect)
-write('ZADD', queue.delayed, delayed)
-write('ZADD', queue.suspects, suspects)
-write('ZADD', queue.dead, dead)
-if #settled > 0 then
-  redis.call('ZADD', queue.settled, unpack(settled))
+S.write('HSET', queue.aside, S.bodies)
+S.write('ZREM', queue.suspects, S.no_suspect)
+S.write('ZADD', queue.delayed, S.delayed)
+S.write('ZADD', queue.suspects, S.suspects)
+S.write('ZADD', queue.dead, S.dead)
+if #S.settled > 0 then
+  redis.call('ZADD', queue.settled, unpack(S.settled))
   redis.call('ZREMRANGEBYSCORE', queue.settled, '-inf', now)
   redis.call('PEXPIRE', queue.settled, window)
 end
-write('HSET', JOBS, changed)
-for priority, list in pairs(entries) do
-  redis.call('XDEL', stream(queue, priority), unpack(list))
+S.write('HSET', Q.JOBS, S.changed)
+for priority, list in pairs(S.entries) do
+  redis.call('XDEL', Q.stream(queue, priority), unpack(list))
 end
-write('HDEL', queue.aside, no_aside)
-write('ZREM', queue.leases, no_lease)
-write('HDEL', JOBS, gone)
+S.write('HDEL', queue.aside, S.no_aside)
+S.write('ZREM', queue.leases, no_lease)
+S.write('HDEL', Q.JOBS, gone)
 
 -- Dead letters go after their time, and when there are too many.
-if #dead > 0 then
+if #S.dead > 0 then
   local surplus = redis.call('ZCARD', queue.dead) - dead_most
-  local old = redis.call('ZRANGEBYSCORE', queue.dead, '-inf', now - dead_age, 'LIMIT', 0, PORTION)
+  local old = redis.call('ZRANGEBYSCORE', queue.dead, '-inf', now - dead_age, 'LIMIT', 0, Q.PORTION)
   if surplus > #old then
-    old = redis.call('ZRANGE', queue.dead, 0, math.min(surplus, PORTION) - 1)
+    old = redis.call('ZRANGE', queue.dead, 0, math.min(surplus, Q.PORTION) - 1)
   end
-  if #old > 0 then
-    redis.call('HDEL', queue.aside, unpack(old))
-    redis.call('HDEL', JOBS, unpack(old))
-    redis.call('ZREM', queue.dead, unpack(old))
-  end
+  S.write('HDEL', queue.aside, old)
+  S.write('HDEL', Q.JOBS, old)
+  S.write('ZREM', queue.dead, old)
 end
-if woken > 0 or sooner then
-  ring(queue, math.max(woken, 1))
+if S.woken > 0 or S.sooner then
+  Q.ring(queue, math.max(S.woken, 1))
 end
-tell(waiters, finished)
+O.tell(KEYS[OUTCOME], finished)
 return verdicts

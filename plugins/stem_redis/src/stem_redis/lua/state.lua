@@ -2,7 +2,7 @@
 -- frees
 -- Records of one collection. KEYS: the version of the store, then of the collection: values, versions, ends. A value is
 -- version|end|bytes. ARGV: the verb and what it takes.
-local now = clock()
+local now, exact = clock()
 local VERSION, VALUES, VERSIONS, ENDS = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 
 local function forget(keys)
@@ -68,7 +68,7 @@ if ARGV[5] ~= '' then
   end
 end
 -- Versions go on from the clock, so that they rise although the store was emptied.
-local last, time = redis.call('GET', VERSION) or '0', string.format('%.0f', now * 1000)
+local last, time = redis.call('GET', VERSION) or '0', string.format('%.0f', math.floor(exact * 1000))
 local version = tonumber(last) >= tonumber(time) and string.format('%.0f', tonumber(last) + 1) or time
 redis.call('SET', VERSION, version)
 local ends = ARGV[4] ~= '' and string.format('%.0f', math.ceil(now + ARGV[4])) or ''

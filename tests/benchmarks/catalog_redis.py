@@ -1,0 +1,101 @@
+"""The rows and promises on Redis, all against one server in one run."""
+
+from __future__ import annotations
+
+from benchmarks.model import Subject, Target
+
+_SCENARIOS = ("enqueue", "drain", "drain_bare", "latency", "process")
+_AT_LEAST = ("dramatiq redis", "saq redis", "arq redis", "taskiq redis, stream")
+
+
+def _peer(name: str, guarantee: str, *, venv: str = "", variant: str = "", latency_factor: float = 0.5) -> Subject:
+    venv = venv or name.partition(" ")[0]
+    return Subject(
+        name=name,
+        driver="peers",
+        url="redis://{redis}",
+        guarantee=guarantee,
+        scenarios=_SCENARIOS,
+        environment={"BENCH_PEER": venv, "BENCH_VARIANT": variant},
+        venv=venv,
+        server="redis",
+        drain_factor=0.25,
+        latency_factor=latency_factor,
+    )
+
+
+REDIS_SUBJECTS = (
+    Subject(
+        name="stem redis",
+        driver="stem",
+        url="redis://{redis}",
+        guarantee="at least once, leases, results; no persistence",
+        scenarios=_SCENARIOS,
+        server="redis",
+    ),
+    Subject(
+        name="stem redis, AOF",
+        driver="stem",
+        url="redis://{redis}",
+        guarantee="as stem redis, with appendonly yes and appendfsync everysec",
+        scenarios=("enqueue", "drain", "drain_bare"),
+        server="aof",
+    ),
+    Subject(
+        name="raw loop redis",
+        driver="raw_redis",
+        url="{redis}",
+        guarantee="at least once, results; no leases: XREADGROUP, run, then SET, XACK and XDEL in one write a turn",
+        scenarios=("enqueue", "drain", "drain_bare", "latency"),
+        server="redis",
+    ),
+    _peer("saq redis", "at least once, results"),
+    _peer("dramatiq redis", "at least once, results; 8 threads"),
+    _peer("arq redis", "at least once, results; polls every 10 ms"),
+    _peer("taskiq redis, stream", "at least once, results", venv="taskiq", variant="stream"),
+    _peer("taskiq redis, list", "at most once, results", venv="taskiq", variant="list"),
+    Subject(
+        name="streaq redis",
+        driver="peers",
+        url="redis://{redis}",
+        guarantee="at least once, results; only how it enqueues",
+        scenarios=("enqueue",),
+        environment={"BENCH_PEER": "streaq"},
+        venv="streaq",
+        server="redis",
+    ),
+)
+
+
+def _target(
+    key: str, limit: float, text: str, *, at_least: bool, beside: tuple[str, ...] = (), beside_key: str = ""
+) -> Target:
+    return Target(
+        subject="stem redis",
+        key=key,
+        limit=limit,
+        at_least=at_least,
+        beside=beside,
+        beside_key=beside_key,
+        text=f"Redis {text}",
+    )
+
+
+REDIS_TARGETS = (
+    _target(
+        "drain", 12, "drain with results, times that of the best at-least-once peer", at_least=True, beside=_AT_LEAST
+    ),
+    _target("drain", 0.3, "drain with results, part of the raw loop", at_least=True, beside=("raw loop redis",)),
+    _target("drain", 20_000, "drain with results, jobs/s", at_least=True),
+    _target("drain_commands", 2.2, "commands a job with results", at_least=False),
+    _target("drain_cpu", 35, "worker CPU us a job with results", at_least=False),
+    _target("enqueue_one", 0.7, "enqueue, part of a bare awaited XADD", at_least=True, beside=("raw loop redis",)),
+    _target("enqueue_gather", 3, "100 at once, times that of SAQ", at_least=True, beside=("saq redis",)),
+    _target("enqueue_bulk", 6, "`enqueue_many`, times that of streaQ", at_least=True, beside=("streaq redis",)),
+    _target("enqueue_bulk", 0.5, "`enqueue_many`, part of pipelined XADD", at_least=True, beside=("raw loop redis",)),
+    _target("start_p50", 0.8, "start p50 across processes, ms", at_least=False),
+    _target("start_p99", 2, "start p99 across processes, ms", at_least=False),
+    _target("result_p50", 1.5, "awaited result p50, ms", at_least=False),
+    _target("first_job", 300, "first job, ms from process start", at_least=False),
+    _target("idle_rss", 40, "idle worker, MB", at_least=False),
+)
