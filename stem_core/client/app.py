@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import inspect
 import os
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -11,6 +10,7 @@ from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, Unpack, overload
 
 from stem_core.client import sync
+from stem_core.client.caller import caller
 from stem_core.client.decorator import DefinesTasks
 from stem_core.client.publisher import build_envelope
 from stem_core.client.results import TaskHandle
@@ -104,7 +104,7 @@ class Stem(DefinesTasks):
         }
         self._code = {key: given for key, given in {**named, **settings}.items() if given is not None}
         #: Name of the module that made it, and ``module:attribute`` under which a command loaded it.
-        self.module, self._code_origin = _caller()
+        self.module, self._code_origin = caller()
         self.path: str | None = None
         self._command_line: dict[str, Any] = {}
         self._sources: Sources | None = None
@@ -343,20 +343,3 @@ def _after_fork() -> None:
 
 
 os.register_at_fork(after_in_child=_after_fork)
-
-
-def _caller() -> tuple[str, str]:
-    """The module that makes the app, and the line: ``tasks.py:5``, for the origin of its settings. Relative where that
-    is possible."""
-    frame = inspect.currentframe()
-    for _ in range(2):
-        frame = frame and frame.f_back
-    if frame is None:
-        return "", ""
-    module = frame.f_globals.get("__name__", "")
-    name = frame.f_code.co_filename
-    try:
-        path = os.path.relpath(name)
-    except OSError:  # the current folder is gone
-        path = ".."
-    return module, f"{name if path.startswith('..') else path}:{frame.f_lineno}"

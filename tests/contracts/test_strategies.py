@@ -13,7 +13,8 @@ import pytest
 from stem_core.builtin.plugin import stem_register_concurrency_strategies
 from stem_core.contracts import Call, StrategyProvider
 from stem_core.testing.contracts.base import PATIENCE
-from stem_core.testing.contracts.strategy import ScriptedInvoker, StrategyContract, call, until
+from stem_core.testing.contracts.scripts import ScriptedInvoker, call, until
+from stem_core.testing.contracts.strategy import StrategyContract
 
 PROVIDERS = {provider.name: provider for provider in stem_register_concurrency_strategies()}
 

@@ -17,7 +17,7 @@ from stem_core.builtin.strategies.processes.spawn import kill_group, spawn
 from stem_core.contracts import ChildPlan
 
 if TYPE_CHECKING:
-    from stem_core.builtin.strategies.processes.pool import Job
+    from stem_core.builtin.strategies.processes.job import Job
 
 #: Limits of a child differ by so much up and down, so that not all are replaced together.
 JITTER = 0.1

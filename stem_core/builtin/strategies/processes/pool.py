@@ -11,6 +11,7 @@ from typing import Literal
 
 from stem_core.builtin.strategies.processes.ending import Ending
 from stem_core.builtin.strategies.processes.handle import Child
+from stem_core.builtin.strategies.processes.job import Job
 from stem_core.contracts import Call, ConcurrencyStrategy, RemoteInvoker
 from stem_core.errors import InterruptReason, TaskInterrupted, WorkerFailed
 
@@ -23,31 +24,6 @@ ABANDON_GRACE = 0.2
 #: Children that die one after the other are started again after up to this many seconds.
 MAX_BACKOFF = 30.0
 FIRST_BACKOFF = 0.1
-
-
-class Job:
-    """One call on its way through a child. On the loop, but for ``killed``."""
-
-    __slots__ = ("call", "child", "future", "killed", "over")
-
-    def __init__(self, call: Call, future: asyncio.Future[bytes]) -> None:
-        self.call = call
-        self.future = future
-        #: Where it runs; None while it waits.
-        self.child: Child | None = None
-        #: Why it is killed; set by whoever kills it.
-        self.killed: InterruptReason | None = None
-        self.over = False
-
-    def end(self, report: bytes = b"", error: BaseException | None = None) -> None:
-        """Wake who waits for it, once."""
-        self.over = True
-        if self.future.done():
-            return
-        if error is None:
-            self.future.set_result(report)
-        else:
-            self.future.set_exception(error)
 
 
 class ProcessStrategy(ConcurrencyStrategy):
