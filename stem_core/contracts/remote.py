@@ -44,7 +44,11 @@ class RemoteInvoker(Invoker, Protocol):
         ...
 
     def begin(self, call: Call) -> bytes:
-        """The request for :meth:`ChildHost.run`. Call it when a process is free for the call: its clocks start."""
+        """The request for :meth:`ChildHost.run`. Call it when a process is free for the call: its clocks start.
+
+        Raises:
+            TaskInterrupted: the call is not to run any more; :meth:`ConcurrencyStrategy.run` raises it.
+        """
         ...
 
     def news(self, call: Call, message: bytes) -> None:

@@ -93,8 +93,14 @@ class WorkerInvoker(TaskInvoker):
         return self._plan()
 
     def begin(self, call: Call) -> bytes:
-        """The request for the child."""
+        """The request for the child.
+
+        Raises:
+            TaskInterrupted: the run has to stop already.
+        """
         ctx = _context(call)
+        # Before this moment there was no process to tell.
+        ctx.check()
         self.on_begin(ctx)
         deadline = ctx.deadline
         return encode(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import os
 import subprocess
 import sys
 import threading
@@ -11,7 +12,8 @@ import threading
 import pytest
 
 from stem_core.builtin.plugin import stem_register_concurrency_strategies
-from stem_core.contracts import Call, StrategyProvider
+from stem_core.contracts import Call, ChildPlan, StrategyProvider
+from stem_core.errors import ProcessLost, TaskInterrupted, WorkerFailed
 from stem_core.testing.contracts.base import PATIENCE
 from stem_core.testing.contracts.scripts import ScriptedInvoker, call, until
 from stem_core.testing.contracts.strategy import StrategyContract
@@ -49,6 +51,107 @@ class TestProcesses(StrategyContract):
     @pytest.fixture
     def provider(self) -> StrategyProvider:
         return PROVIDERS["processes"]
+
+    async def running(self, strategy, invoker, **given):
+        run = asyncio.create_task(strategy.run(one := call(task="wait", **given)))
+        await until(lambda: any(event[:2] == ["+", one.id] for event in invoker.events))
+        return run, one
+
+    async def test_an_interruption_is_told_to_the_process(self, provider, invoker) -> None:
+        strategy = provider.open(invoker, 1)
+        run, one = await self.running(strategy, invoker)
+        assert strategy.interrupt(one, "revoked")
+        await until(lambda: ["!", "a", "revoked"] in invoker.events)
+        invoker.gate.set()
+        assert await run == b"[[],{}]"
+        await strategy.close("drain")
+
+    async def test_a_killed_call_is_interrupted_and_its_process_replaced(self, provider, invoker) -> None:
+        strategy = provider.open(invoker, 1)
+        run, one = await self.running(strategy, invoker)
+        assert not strategy.kill(call(id="another"), "time-limit")
+        assert strategy.kill(one, "time-limit")
+        with pytest.raises(TaskInterrupted) as caught:
+            await run
+        assert caught.value.reason == "time-limit"
+        assert not strategy.kill(one, "time-limit")
+        assert await strategy.run(call(id="b")) == b"[[],{}]"
+        first, second = (event[2] for event in invoker.events if event[0] == "+")
+        assert first != second
+        await strategy.close("drain")
+
+    async def test_a_process_that_ends_costs_the_one_call(self, provider, invoker) -> None:
+        strategy = provider.open(invoker, 2)
+        run, _ = await self.running(strategy, invoker, id="neighbour")
+        with pytest.raises(ProcessLost) as caught:
+            await strategy.run(call(task="exit", payload=b"7"))
+        assert (caught.value.exit_status, caught.value.signal) == (7, None)
+        assert caught.value.peak_rss > 2**20
+        invoker.gate.set()
+        assert await run == b"[[],{}]"
+        assert await strategy.run(call(id="b")) == b"[[],{}]"
+        await strategy.close("drain")
+
+    @pytest.mark.parametrize("way", ["interrupt", "kill", "cancel"])
+    async def test_what_waits_for_a_process_never_starts(self, provider, invoker, way) -> None:
+        strategy = provider.open(invoker, 1)
+        first, _ = await self.running(strategy, invoker, id="first")
+        waiting = asyncio.create_task(strategy.run(second := call(id="second")))
+        await asyncio.sleep(0.01)
+        if way == "cancel":
+            waiting.cancel()
+        else:
+            getattr(strategy, way)(second, "revoked")
+        with pytest.raises((TaskInterrupted, asyncio.CancelledError)):
+            await waiting
+        invoker.gate.set()
+        await first
+        await strategy.close("drain")
+        assert invoker.ended == ["first"]
+
+    async def test_a_call_that_is_not_to_run_any_more(self, provider, invoker) -> None:
+        strategy = provider.open(invoker, 1)
+        begin = invoker.begin
+
+        def refuse(one: Call) -> bytes:
+            raise TaskInterrupted("revoked")
+
+        invoker.begin = refuse
+        with pytest.raises(TaskInterrupted):
+            await strategy.run(call())
+        invoker.begin = begin
+        assert await strategy.run(call(id="b")) == b"[[],{}]"
+        await strategy.close("drain")
+        assert invoker.ended == ["b"]
+
+    async def test_requests_and_reports_larger_than_any_buffer(self, provider, invoker) -> None:
+        strategy = provider.open(invoker, 1)
+        large = b"x" * (5 * 2**20)
+        for _ in range(2):
+            assert await strategy.run(call(payload=large)) == large
+        await strategy.close("drain")
+
+    async def test_it_starts_before_the_first_call_and_ends_with_the_drain(self, provider, invoker) -> None:
+        strategy = provider.open(invoker, 2)
+        await strategy.start()
+        pids = [child.pid for child in strategy._children]
+        assert len(pids) == 2
+        await strategy.close("drain")
+        for pid in pids:
+            with pytest.raises(ProcessLookupError):
+                os.kill(pid, 0)
+
+    async def test_children_that_cannot_start(self, provider, invoker, caplog) -> None:
+        plan = invoker.children
+
+        class Broken(type(invoker)):
+            children = ChildPlan(host="no.such.module:host", setup=plan.setup)
+
+        strategy = provider.open(Broken(invoker._folder), 1)
+        with pytest.raises(WorkerFailed, match="a child process could not start: ModuleNotFoundError"):
+            await strategy.start()
+        await strategy.close("abandon")
+        assert "No module named 'no'" in caplog.text
 
 
 class TestThreads(StrategyContract):

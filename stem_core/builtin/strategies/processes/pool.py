@@ -225,7 +225,7 @@ class ProcessStrategy(ConcurrencyStrategy):
     def _assign(self, child: Child, job: Job) -> None:
         try:
             request = self._invoker.begin(job.call)
-        except Exception as error:  # a call that cannot be sent is that call's failure
+        except BaseException as error:  # a call that cannot be sent, or was interrupted before, ends here
             self._release(child)
             job.end(error=error)
             return
