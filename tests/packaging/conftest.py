@@ -44,10 +44,10 @@ def closure(name):
     return list(found.values())
 
 
-def link_dependencies(folder):
-    """A folder with what core declares and nothing else: an import of anything undeclared fails."""
-    for dependency in closure("stem-core"):
-        if dependency.name == "stem-core":
+def link_dependencies(folder, names):
+    """A folder with what the named distributions declare and nothing else: an import of anything undeclared fails."""
+    for dependency in (each for name in names for each in closure(name)):
+        if dependency.name.startswith("stem-"):
             continue
         for file in dependency.files:
             top = file.parts[0]
@@ -71,9 +71,10 @@ def built(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def install(built, tmp_path_factory):
-    """Makes an environment with the wheels of the named distributions, as `pip install --no-deps` would."""
+    """Makes an environment with the wheels of the named distributions, as `pip install --no-deps` would, beside what
+    they declare and what ``others`` are."""
 
-    def install(*names):
+    def install(*names, others=()):
         folder = tmp_path_factory.mktemp("-".join(names))
         venv.create(folder / "venv", with_pip=False, symlinks=True)
         (site,) = folder.glob("venv/lib/python3*/site-packages")
@@ -82,7 +83,7 @@ def install(built, tmp_path_factory):
                 wheel.extractall(site)
         dependencies = folder / "dependencies"
         dependencies.mkdir()
-        link_dependencies(dependencies)
+        link_dependencies(dependencies, [*(f"stem-{name}" for name in names), *others])
         (site / "dependencies.pth").write_text(f"{dependencies}\n")
         work = folder / "work"
         work.mkdir()

@@ -1,6 +1,7 @@
 """What users install: the built wheels, in environments that hold what they declare and nothing else."""
 
 import json
+import re
 import tarfile
 import zipfile
 from pathlib import Path
@@ -58,6 +59,15 @@ def test_the_command_and_the_entry_points(built):
     assert declared == {"attrs", "msgspec", "pluggy", "typer"}
 
 
+SUITE = """
+from stem_core.testing.contracts import BrokerContract
+
+
+class TestMemory(BrokerContract):
+    url = "memory://mine"
+"""
+
+
 @pytest.fixture(scope="module")
 def core(install):
     return install("core")
@@ -66,6 +76,12 @@ def core(install):
 @pytest.fixture(scope="module")
 def core_and_sqlite(install):
     return install("core", "sqlite")
+
+
+@pytest.fixture(scope="module")
+def everything(install):
+    # hiredis is asked for as an extra of redis; pytest is what runs the shipped suite.
+    return install("core", "redis", "sqlite", others=["hiredis", "pytest"])
 
 
 def plugins(environment):
@@ -110,3 +126,25 @@ def test_core_and_sqlite_run_a_job(core_and_sqlite):
     row = core_and_sqlite.run("-m", "stem_core", "result", job).stdout.rstrip("\n").split("\t")
     assert row == [job, "tasks.double", "succeeded", "1", "42"]
     assert (core_and_sqlite.folder / ".stem/stem.db").exists()
+
+
+def test_everything_together_lists_all_and_runs_a_job(everything):
+    assert plugins(everything) == {
+        "builtin": ("stem-core", "0.1.0", "loaded"),
+        "redis": ("stem-redis", "0.1.0", "loaded"),
+        "sqlite": ("stem-sqlite", "0.1.0", "loaded"),
+    }
+    (everything.folder / "tasks.py").write_text(TASKS)
+    enqueued = everything.run("-m", "stem_core", "enqueue", "-A", "tasks:app", "tasks.double", "[21]")
+    everything.run("-m", "stem_core", "worker", "tasks:app", "--burst")
+    row = everything.run("-m", "stem_core", "result", enqueued.stdout.strip()).stdout.rstrip("\n").split("\t")
+    assert row[1:] == ["tasks.double", "succeeded", "1", "42"]
+
+
+def test_the_shipped_suite_runs_from_the_wheel(everything):
+    """Outside of the tree, with pytest and nothing else of ours: what the author of a plugin has."""
+    (everything.folder / "test_mine.py").write_text(SUITE)
+    done = everything.run("-m", "pytest", "-q", "-p", "no:cacheprovider", "test_mine.py")
+    passed = int(re.search(r"(\d+) passed", done.stdout)[1])
+    assert passed >= 200
+    assert "failed" not in done.stdout

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 from textwrap import dedent
+from types import ModuleType
 
 #: What the plugin modules below start with.
 PRELUDE = """\
@@ -23,6 +24,7 @@ class Site:
 
     def __init__(self, root: Path) -> None:
         self.root = root
+        self._hidden: dict[str, ModuleType] = {}
 
     def add(
         self,
@@ -43,6 +45,7 @@ class Site:
 
     def module(self, name: str, source: str, *, prelude: str = PRELUDE) -> None:
         """A module that belongs to no distribution; ``name`` may have a package in front."""
+        self._hide(name.partition(".")[0])
         path = self.root.joinpath(*name.split(".")).with_suffix(".py")
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(prelude + dedent(source))
@@ -54,11 +57,22 @@ class Site:
         (folder / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {distribution}\nVersion: {version}\n")
         (folder / "entry_points.txt").write_text(entry_points)
 
+    def _hide(self, package: str) -> None:
+        """A real one of this name may have been imported by another test, and would be taken for the one made up."""
+        for name, module in list(sys.modules.items()):
+            if name.partition(".")[0] == package and not self._is_of_here(module):
+                self._hidden[name] = sys.modules.pop(name)
+
     def forget(self) -> None:
         """Unload the modules that came from here, so that the next test imports its own."""
         for name, module in list(sys.modules.items()):
-            if (getattr(module, "__file__", None) or "").startswith(str(self.root)):
+            if self._is_of_here(module):
                 del sys.modules[name]
+        sys.modules.update(self._hidden)
+        self._hidden.clear()
+
+    def _is_of_here(self, module: ModuleType) -> bool:
+        return (getattr(module, "__file__", None) or "").startswith(str(self.root))
 
 
 def broker(*schemes: str) -> str:

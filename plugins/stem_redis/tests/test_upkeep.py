@@ -89,9 +89,14 @@ class TestNothingStays:
             full = server.info("memory", "used_memory_dataset")
             assert await drain(opened, 200, results=False) == 20_000
             await emptied(server)
-            after = server.info("memory", "used_memory_dataset")
-        assert full - before > 2_000_000
-        assert after - before < (full - before) / 20
+            assert full - before > 2_000_000
+            # The server makes its own tables smaller, and collects what scripts left, a little at a time.
+            for _ in range(100):
+                after = server.info("memory", "used_memory_dataset")
+                if after - before < (full - before) / 20:
+                    break
+                await asyncio.sleep(0.1)
+            assert after - before < (full - before) / 20
 
     async def test_what_else_is_opened_leaves_nothing_for_ever(
         self, open_redis: OpenRedis, server: RedisServer

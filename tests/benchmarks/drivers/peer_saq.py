@@ -55,6 +55,8 @@ class Library(Peer):
 
     async def work(self) -> None:
         """100 at once, as Stem; its default is 10."""
+        # What is running when a worker starts, it takes for stuck, its own jobs too; this puts its look at them off.
+        await self.queue.redis.set("saq:default:sweep", 1, ex=600)
         worker = saq.Worker(self.queue, functions=[add, stamp], concurrency=100)
         worker.SIGNALS = []
         await worker.start()

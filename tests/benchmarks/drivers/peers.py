@@ -187,8 +187,6 @@ async def _latency(request: Request) -> dict[str, float]:
     async with AsyncExitStack() as stack:
         await one.open(stack)
         stack.enter_context(running(*WORKER))
-        # What SAQ's worker finds at work when it starts, it takes for stuck and aborts.
-        await asyncio.sleep(1)
         for _ in range(3):
             await (await one.stamp())()
         for _ in range(request.sizes.latency):

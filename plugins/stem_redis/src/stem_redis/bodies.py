@@ -48,19 +48,18 @@ def delivery(queue: str, token: bytes, meta: bytes, body: bytes, now: float) -> 
     first run, and ``|crashes|priority`` where the message does not come from a stream.
     """
     receipt_token = token.decode()
-    parts = receipt_token.split("/")
-    run = int(parts[-2])
-    fields = meta.decode().split("|")
     header, payload, signature = unpack(body)
-    id, size = fields[1], len(fields)
-    sealed, attempt, crashes, first = queue, 1, 0, now
-    priority = int(parts[0]) if parts[0] != "a" else 0
-    if size > 2:
-        attempt, sealed = int(fields[3]), fields[5] or queue
-        if fields[4]:
-            first = int(fields[4]) / 1000
-    if size > 6:
-        crashes, priority = int(fields[6]), int(fields[7])
+    _, id, *more = meta.decode().split("|")
+    sealed, run, attempt, crashes, first = queue, 1, 1, 0, now
+    if more:
+        run = int(receipt_token.rsplit("/", 2)[1])
+        attempt, sealed = int(more[1]), more[3] or queue
+        if more[2]:
+            first = int(more[2]) / 1000
+    if len(more) > 4:
+        crashes, priority = int(more[4]), int(more[5])
+    else:
+        priority = int(receipt_token[0])
     return Delivery(
         message=Message(id=id, queue=sealed, priority=priority, header=header, payload=payload, signature=signature),
         receipt=Receipt(id=id, queue=queue, run=run, token=receipt_token),

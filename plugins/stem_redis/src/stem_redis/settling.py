@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -77,9 +78,12 @@ class Settler:
             status = statuses[position] if statuses is not None else None
             if status is not None and status.id != receipt.id:
                 raise ValueError(f"a status of {status.id} beside the settlement of {receipt.id}")
-            order = f"{_verb(action)}|{'||' if status is None else head(status)}|"
-            if isinstance(action, DeadLetter):
-                order += why(action.reason, action.detail)
+            if isinstance(action, Ack):
+                order = _ack() if status is None else _ack(status.run, status.state, status.ttl)
+            else:
+                order = f"{_verb(action)}|{'||' if status is None else head(status)}|"
+                if isinstance(action, DeadLetter):
+                    order += why(action.reason, action.detail)
             arguments += (receipt.id, f"{receipt.token}|", order, encode_status(status) if status is not None else "")
         keys = (*self._keys.head(queue), self._keys.waiters, *self._keys.outcomes(ids))
         answers: list[int] = await self._store.run("settle", keys, arguments, urgent=True)
@@ -119,10 +123,13 @@ def _unfit(action: Action) -> str:
     return ""
 
 
+@functools.lru_cache(maxsize=256)
+def _ack(run: int | None = None, state: TaskState = TaskState.SUCCEEDED, ttl: float = 0.0) -> str:
+    return "A|||||" if run is None else f"A||{_head(run, state, ttl)}|"
+
+
 def _verb(action: Action) -> str:
     match action:
-        case Ack():
-            return "A|"
         case Retry(delay=delay):
             return f"T|{milliseconds(delay)}"
         case Release(delay=delay, charge=charge):
@@ -134,6 +141,9 @@ def _verb(action: Action) -> str:
 
 def head(status: TaskStatus) -> str:
     """What the scripts need to know of a status: run, kind and milliseconds to keep, with bars between them."""
-    state = status.state
+    return _head(status.run, status.state, status.ttl)
+
+
+def _head(run: int, state: TaskState, ttl: float) -> str:
     kind = "t" if state.terminal else "r" if state is TaskState.RUNNING else "o"
-    return f"{status.run}|{kind}|{math.ceil(status.ttl * 1000)}"
+    return f"{run}|{kind}|{math.ceil(ttl * 1000)}"
