@@ -80,8 +80,8 @@ def core_and_sqlite(install):
 
 @pytest.fixture(scope="module")
 def everything(install):
-    # hiredis is asked for as an extra of redis; pytest is what runs the shipped suite.
-    return install("core", "redis", "sqlite", others=["hiredis", "pytest"])
+    # hiredis is asked for as an extra of redis.
+    return install("core", "redis", "sqlite", others=["hiredis"])
 
 
 def plugins(environment):
@@ -141,10 +141,12 @@ def test_everything_together_lists_all_and_runs_a_job(everything):
     assert row[1:] == ["tasks.double", "succeeded", "1", "42"]
 
 
-def test_the_shipped_suite_runs_from_the_wheel(everything):
+@pytest.mark.parametrize("names", [("core",), ("core", "sqlite"), ("core", "redis", "sqlite")], ids="+".join)
+def test_the_shipped_suite_runs_from_the_wheel(install, names):
     """Outside of the tree, with pytest and nothing else of ours: what the author of a plugin has."""
-    (everything.folder / "test_mine.py").write_text(SUITE)
-    done = everything.run("-m", "pytest", "-q", "-p", "no:cacheprovider", "test_mine.py")
+    environment = install(*names, others=["hiredis", "pytest"])
+    (environment.folder / "test_mine.py").write_text(SUITE)
+    done = environment.run("-m", "pytest", "-q", "-p", "no:cacheprovider", "test_mine.py")
     passed = int(re.search(r"(\d+) passed", done.stdout)[1])
     assert passed >= 200
     assert "failed" not in done.stdout
