@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Any
 from stem_core.client.session import open_session
 from stem_core.clock import Clock
 from stem_core.errors import StoreError, WorkerFailed
-from stem_core.model import HEARTBEATS, Heartbeat, Release, Settlement, WorkerPhase
+from stem_core.model import HEARTBEATS, Heartbeat, WorkerPhase
 from stem_core.tasks import import_tasks
 from stem_core.worker.banner import banner, warnings
-from stem_core.worker.cancellation import interrupt, kill
+from stem_core.worker.draining import Draining
 from stem_core.worker.identity import claim_identity, host_name
-from stem_core.worker.inflight import Entry, InFlight, Stage
+from stem_core.worker.inflight import Entry, InFlight
 from stem_core.worker.lifespan import StoppedAtStart, enter_lifespan
 from stem_core.worker.line import Line, build_line
 from stem_core.worker.news import News
@@ -38,11 +38,6 @@ if TYPE_CHECKING:
     from stem_core.client.session import Session
 
 logger = logging.getLogger("stem_core.worker")
-
-#: A hard stop waits this long for the stores to take what is handed back, in seconds.
-HARD_FLUSH = 1.5
-#: And this long for coroutines to take their cancellation.
-HARD_GRACE = 0.3
 
 #: A worker that has lost more than this part of its slots ends, to be started anew by whoever looks after it.
 MAX_LOST = 0.25
@@ -80,10 +75,7 @@ class Life:
         self._news = News(app.signals, clock, self.plan)
         #: Set when the first claim comes next, or the worker has ended.
         self.ready = asyncio.Event()
-        #: Whether started work was handed back.
-        self.interrupted = False
-        #: Whether something runs on that could not be stopped.
-        self.abandoned = False
+        self._draining: Draining | None = None
         #: Why the worker ends to be started anew; empty when it does not.
         self._worn = ""
 
@@ -91,6 +83,16 @@ class Life:
     def phase(self) -> WorkerPhase:
         """Where the worker is in its life."""
         return "starting" if self._machine is None else self._machine.phase
+
+    @property
+    def interrupted(self) -> bool:
+        """Whether started work was handed back."""
+        return self._draining is not None and self._draining.interrupted
+
+    @property
+    def abandoned(self) -> bool:
+        """Whether something runs on that could not be stopped."""
+        return self._draining is not None and self._draining.abandoned
 
     def own_process(self, os_signals: socket.socket, announce: Callable[[str], None] | None) -> None:
         """The worker is the main thing of its process: its signals are the worker's, and it may end it."""
@@ -191,6 +193,7 @@ class Life:
             await self._news.shutdown(1 if failed else 4 if self.interrupted else 0)
 
     async def _serve(self, line: Line, machine: StopMachine, session: Session) -> None:
+        draining = self._draining = Draining(line, machine, self._news)
         try:
             async with asyncio.TaskGroup() as services:
                 failure = services.create_task(self._raise_failure())
@@ -207,15 +210,16 @@ class Life:
                 if self._early_stop is not None:
                     machine.request(*self._early_stop)
                 intake = services.create_task(line.intake.run())
+                beside = [services.create_task(service()) for service in line.services]
                 self.ready.set()
-                await self._drain(line, machine, intake)
+                await draining.drain(intake, beside)
                 intake.cancel()
                 failure.cancel()
                 line.settler.close()
                 line.announcer.close()
-                await self._let_end(machine, ending)
+                await draining.let_end(ending)
         except BaseException as error:
-            await self._give_back(line, session)
+            await draining.give_back(session)
             if isinstance(error, BaseExceptionGroup):
                 # One service failed and the group ended the others: the failure is what matters.
                 raise error.exceptions[0] from error
@@ -223,51 +227,7 @@ class Life:
         finally:
             line.deadlines.close()
             for strategy in line.strategies.values():
-                await strategy.close("abandon" if self.abandoned else "drain")
-
-    async def _drain(self, line: Line, machine: StopMachine, intake: asyncio.Task[None]) -> None:
-        await machine.reached("quiet")
-        line.stop_claiming()
-        self._news.stopping(machine.phase, machine.reason)
-        await first(asyncio.wait((intake,)), machine.reached("hard"))
-        await machine.reached("warm")
-        if await first(line.finished(), machine.reached("soft")) == 1:
-            self._news.stopping(machine.phase, machine.reason)
-            line.interrupt_all()
-            if await first(line.finished(), machine.reached("hard")) == 1:
-                self._news.stopping(machine.phase, machine.reason)
-                line.hand_back_all()
-                await first(line.settler.settled(), asyncio.sleep(HARD_FLUSH))
-                self.abandoned = await first(line.slots.drained(), asyncio.sleep(HARD_GRACE)) == 1
-        self.abandoned = self.abandoned or line.slots.lost > 0
-        self.interrupted = line.settler.interrupted > 0
-        unsettled = len(self._inflight)
-        if unsettled:
-            self.interrupted = True
-            logger.error("%d deliveries could not be settled; their leases will end and others take them", unsettled)
-
-    async def _let_end(self, machine: StopMachine, ending: Sequence[asyncio.Task[None]]) -> None:
-        """Let these end by themselves, and the handlers that were told of the worker. What a store or a handler holds
-        up beyond the time of the stop is left behind."""
-        waiting = {*ending, *self._news.under_way}
-        await first(asyncio.wait(waiting), _after_hard(machine))
-        for task in waiting:
-            task.cancel()
-
-    async def _give_back(self, line: Line, session: Session) -> None:
-        """The worker fails: what it holds need not wait for its leases to end."""
-        line.intake.close()
-        held = [entry for entry in self._inflight.snapshot() if entry.stage is not Stage.GONE]
-        for entry in held:
-            interrupt(entry, "shutdown")
-            kill(entry, "shutdown")
-        settlements = [Settlement(receipt=entry.delivery.receipt, action=Release()) for entry in held]
-        if settlements:
-            try:
-                await session.deadline("broker: settle", session.broker.settle(settlements), seconds=HARD_FLUSH)
-            except StoreError as error:
-                logger.error("could not hand back %d deliveries; their leases will end: %s", len(held), error.message)
-        self.abandoned = await first(line.slots.drained(), asyncio.sleep(HARD_GRACE)) == 1 or line.slots.lost > 0
+                await strategy.close("abandon" if draining.abandoned else "drain")
 
     async def _anything_queued(self) -> bool:
         session = self._app.session
@@ -336,8 +296,3 @@ class Life:
     def _on_failure(self, error: BaseException) -> None:
         self._failure = error
         self._failed.set()
-
-
-async def _after_hard(machine: StopMachine) -> None:
-    await machine.reached("hard")
-    await asyncio.sleep(HARD_GRACE)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Coroutine, Mapping
+from typing import TYPE_CHECKING, Any
 
 import attrs
 
@@ -41,6 +41,8 @@ class Line:
     announcer: Announcer
     deadlines: Deadlines
     strategies: Mapping[str, ConcurrencyStrategy]
+    #: What goes on beside the claims, and ends with them: each is started once, and cancelled when a stop begins.
+    services: tuple[Callable[[], Coroutine[Any, Any, None]], ...] = ()
 
     def stop_claiming(self) -> None:
         """Claim nothing more, and hand back at once what has not started."""

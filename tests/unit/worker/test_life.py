@@ -277,7 +277,7 @@ class TestEnding:
             assert await running == 4
 
     async def test_a_hard_stop_does_not_wait_for_a_store_that_is_away(self, app, monkeypatch):
-        monkeypatch.setattr("stem_core.worker.life.HARD_FLUSH", 0.05)
+        monkeypatch.setattr("stem_core.worker.draining.HARD_FLUSH", 0.05)
         task, started = endless(app)
         async with app.open():
             await task.enqueue()
@@ -288,7 +288,7 @@ class TestEnding:
             assert await asyncio.wait_for(running, 5) == 4
 
     async def test_a_handler_that_never_returns_does_not_outlast_the_budget(self, app, monkeypatch):
-        monkeypatch.setattr("stem_core.worker.life.HARD_FLUSH", 0.05)
+        monkeypatch.setattr("stem_core.worker.draining.HARD_FLUSH", 0.05)
         entered = asyncio.Event()
 
         @app.task
