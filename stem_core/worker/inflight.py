@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from stem_core.contracts import Call, ConcurrencyStrategy
 from stem_core.errors import InterruptReason
-from stem_core.model import Delivery, Header, Outcome
+from stem_core.model import Delivery, Header, Outcome, Progress
 
 if TYPE_CHECKING:
     from stem_core.tasks.context import TaskContext
@@ -51,6 +51,7 @@ class Entry:
         "started_at",
         "strategy",
         "task",
+        "told",
     )
 
     def __init__(self, delivery: Delivery, claimed_at: float, lease_deadline: float) -> None:
@@ -78,8 +79,9 @@ class Entry:
         self.interrupted_detail = ""
         #: Slots.
         self.outcome: Outcome | None = None
-        #: Pulse thread: whether the backend says ``running`` of this run.
+        #: Pulse thread: whether the backend says ``running`` of this run, and the progress that was told of last.
         self.running_recorded = False
+        self.told: Progress | None = None
 
     @property
     def started(self) -> bool:

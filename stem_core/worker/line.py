@@ -93,11 +93,11 @@ def build_line(
     inflight, clock, app, options = view.inflight, session.clock, session.app, settings.worker
     announcer = Announcer(app.signals, clock, plan.worker, max_message_size=settings.app.max_message_size)
     deadlines = Deadlines(asyncio.get_running_loop())
-    progressed = _progressed(view)
+    on_life = _on_life(view)
     invoker = WorkerInvoker(
         app.tasks,
         clock,
-        on_progress=progressed,
+        on_life=on_life,
         plan=lambda: child_plan(app, settings, plan, owns_process=view.owns_process),
     )
     strategies = {name: provider.open(invoker, plan.concurrency) for name, provider in plan.providers.items()}
@@ -110,7 +110,7 @@ def build_line(
         unknown_task_grace=options.unknown_task_grace,
     )
     settler = Settler(session, inflight, announcer, worker=plan.worker, result_ttl=settings.app.result_ttl)
-    executor = _executor(session, settings, plan, strategies, deadlines, state=state, view=view, on_progress=progressed)
+    executor = _executor(session, settings, plan, strategies, deadlines, state=state, view=view, on_life=on_life)
     invoker.on_begin = _begun(executor, view)
     slots = Slots(
         inflight,
@@ -147,13 +147,16 @@ def build_line(
     )
 
 
-def _progressed(view: WorkerView) -> Callable[[TaskContext], None]:
-    def progressed(ctx: TaskContext) -> None:
+def _on_life(view: WorkerView) -> Callable[[TaskContext], None]:
+    """What a context calls when its task gives a sign of life; any thread."""
+
+    def alive(ctx: TaskContext) -> None:
         entry = view.inflight.get(ctx.id)
         if entry is not None and entry.ctx is ctx:
+            ctx.alive_at = view.clock.now()
             view.dirty.add(entry)
 
-    return progressed
+    return alive
 
 
 def _begun(executor: Executor, view: WorkerView) -> Callable[[TaskContext], None]:
@@ -174,7 +177,7 @@ def _executor(
     *,
     state: object,
     view: WorkerView,
-    on_progress: Callable[[TaskContext], None],
+    on_life: Callable[[TaskContext], None],
 ) -> Executor:
     return Executor(
         {task: strategies[strategy] for task, strategy in plan.strategy_of.items()},
@@ -185,6 +188,6 @@ def _executor(
         worker=plan.worker,
         state=state,
         default_max_retries=settings.app.default_max_retries,
-        on_progress=on_progress,
+        on_life=on_life,
         on_started=view.dirty.add if settings.worker.track_started else None,
     )

@@ -87,7 +87,7 @@ class Outpost:
     def run(self, request: bytes, link: ChildLink) -> bytes:
         """Run one call; never raises what the function raised."""
         asked = decode_request(request)
-        said = _Progress(link)
+        said = _News(link)
         ctx = TaskContext(
             decode_header(asked.header),
             attempt=asked.attempt,
@@ -95,7 +95,8 @@ class Outpost:
             worker=self._worker,
             state=self._side.state,
             deadline=None if asked.remaining is None else self._clock.monotonic() + asked.remaining,
-            on_progress=said.say,
+            on_life=said.soon,
+            on_extended=said.now,
         )
         self.tasks += 1
         try:
@@ -168,25 +169,33 @@ def _failed(task: AnyTask, asked: Request, ctx: TaskContext, error: BaseExceptio
     )
 
 
-class _Progress:
-    """Tells the parent of progress: at once, then at most every :data:`SAY_EVERY`, the last word always."""
+class _News:
+    """What one call tells the worker. Signs of life and progress go at once, then at most every :data:`SAY_EVERY`, the
+    last word always; that it needs more time goes at once."""
 
     def __init__(self, link: ChildLink) -> None:
         self._link = link
         self._timer: threading.Timer | None = None
-        self._ctx: TaskContext | None = None
+        #: Has news that wait for the timer.
+        self._waiting: TaskContext | None = None
         self._lock = threading.Lock()
 
-    def say(self, ctx: TaskContext) -> None:
+    def now(self, ctx: TaskContext) -> None:
+        """There is news that cannot wait; in the thread of the task."""
+        latest = ctx.latest
+        percent, data = (None, None) if latest is None else (latest.percent, latest.data)
+        self._link.tell(encode(Said(percent=percent, data=data, extended=ctx.extended)))
+
+    def soon(self, ctx: TaskContext) -> None:
         """There is news; in the thread of the task."""
         with self._lock:
-            self._ctx = ctx
             if self._timer is not None:
+                self._waiting = ctx
                 return
             self._timer = threading.Timer(SAY_EVERY, self._later)
             self._timer.daemon = True
             self._timer.start()
-        self._send(ctx)
+        self.now(ctx)
 
     def close(self) -> None:
         """The end of the call carries the last word."""
@@ -197,14 +206,9 @@ class _Progress:
     def _later(self) -> None:
         with self._lock:
             self._timer = None
-            ctx = self._ctx
+            ctx, self._waiting = self._waiting, None
         if ctx is not None:
-            self._send(ctx)
-
-    def _send(self, ctx: TaskContext) -> None:
-        latest = ctx.latest
-        if latest is not None:
-            self._link.tell(encode(Said(percent=latest.percent, data=latest.data)))
+            self.now(ctx)
 
 
 def _load(outfit: Outfit) -> Stem:

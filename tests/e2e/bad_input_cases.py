@@ -23,6 +23,17 @@ async def send_welcome(user_id: int, locale: str = "en") -> str:
     return f"welcome {user_id} in {locale}"
 """
 
+#: Another app; its task has the options that are put in.
+SHOP = """\
+from stem_core import Stem
+
+app = Stem("shop")
+
+
+@app.task(%s)
+async def send_welcome(user_id: int) -> None: ...
+"""
+
 _ENVIRONMENT = {"STEM_BROKER_URL": "sqlite:///jobs.db"}
 
 
@@ -149,6 +160,37 @@ stem: error: -A shop:app: importing 'shop' failed: KeyError: 'SHOP_DATABASE' ({h
         stderr="""\
 stem: error: -A shop:app: importing 'shop' failed: SyntaxError: '(' was never closed ({home}/shop.py, line 3)
   hint: python -c "import shop" shows the whole traceback
+""",
+    ),
+    BadInput(
+        group=_APP,
+        name="Errors to retry on that are no classes of exceptions",
+        command="stem worker -A shop:app",
+        files={"shop.py": SHOP % 'retry_on="ConnectionError"'},
+        stderr="""\
+stem: error: -A shop:app: importing 'shop' failed: retry_on='ConnectionError' cannot be used ({home}/shop.py, line 6)
+  hint: give classes of exceptions, such as (ConnectionError, TimeoutError)
+""",
+    ),
+    BadInput(
+        group=_APP,
+        name="Errors to retry on that are given up",
+        command="stem worker -A shop:app",
+        files={"shop.py": SHOP % "retry_on=ConnectionError, give_up_on=(OSError, ValueError)"},
+        stderr="""\
+stem: error: -A shop:app: importing 'shop' failed: retry_on=<class 'ConnectionError'> cannot be used \
+({home}/shop.py, line 6)
+  hint: give classes that give_up_on leaves over: OSError is in it, and give_up_on wins
+""",
+    ),
+    BadInput(
+        group=_APP,
+        name="A retry policy that is none",
+        command="stem worker -A shop:app",
+        files={"shop.py": SHOP % "retry=5"},
+        stderr="""\
+stem: error: -A shop:app: importing 'shop' failed: retry=5 cannot be used ({home}/shop.py, line 6)
+  hint: give a RetryPolicy, or a function of the number of failures and the error
 """,
     ),
     BadInput(
