@@ -172,6 +172,28 @@ def _case(case: BadInput) -> str:
     return f"{text} {case.about}".rstrip() + "\n"
 
 
+#: What happens to one delivery, and the signals of that, without their ``task_``. A test brings each of them about.
+_ORDERS = (
+    ("it succeeds", "received prerun succeeded postrun"),
+    ("it fails and is tried again", "received prerun retried postrun"),
+    ("it fails for good", "received prerun failed dead_lettered postrun"),
+    ("it is revoked before it starts", "received revoked"),
+    ("it is revoked while it runs", "received prerun revoked postrun"),
+    ("it expires before it starts", "received expired"),
+    ("its child process dies", "received prerun crashed handed_back postrun"),
+    ("it comes again after its worker or its process was lost", "crashed received prerun succeeded postrun"),
+    ("it was lost too often", "crashed received rejected dead_lettered"),
+    ("it cannot be read, or is too large", "received rejected dead_lettered"),
+    ("nobody here knows the task, or the worker stops before it starts", "received handed_back"),
+    ("the worker stops while it runs", "received prerun handed_back postrun"),
+    ("its lease is lost while it runs", "received prerun lease_lost postrun"),
+)
+
+
+def _named(order: str) -> str:
+    return " ".join(f"`task_{name}`" for name in order.split())
+
+
 def signals() -> str:
     """Every signal, with the fields of its event."""
     parts = [
@@ -185,8 +207,20 @@ worker's loop. What a handler raises is logged and counted, and changes nothing:
 Each event has `event_name`, `occurred_at` (seconds since the epoch) and `attributes` (all fields as one flat `dict`).
 `STEM_SIGNALS_ENABLED=false` turns all of them off, `STEM_SIGNALS_DISABLED=worker-heartbeat,task-prerun` some.
 
-Order of one run: received, prerun, progress, then one of succeeded, failed, retried, revoked, expired, handed back and
-lease lost, then postrun. Order of one worker: init, ready, heartbeats, stopping, shutdown.
+One that raises adds to `app.signals.errors["task-failed"]` and writes one line, which names the handler, who connected
+it (`application`, or a plugin with its distribution) and the event.
+
+## In which order
+
+An end is told when the stores have confirmed it, and `task_postrun` after every run that was started, whatever came of
+it; what was not started has neither `task_prerun` nor `task_postrun`. A run that says how far it is has `task_progress`
+after `task_prerun`, at most twice a second and never after its end.
+
+""",
+        _table(["what happens", "signals, in order"], [[what, _named(order)] for what, order in _ORDERS]),
+        """
+A worker tells `worker_init`, `worker_ready`, one `worker_heartbeat` after the other, `worker_stopping` for each stage
+of its stop, and `worker_shutdown` last. `worker_child_init` and `worker_child_shutdown` are told inside a child process.
 """,
     ]
     for name, signal in vars(Signals()).items():

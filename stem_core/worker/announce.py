@@ -22,7 +22,7 @@ from stem_core.model import (
 from stem_core.signals import Signals, events
 from stem_core.tasks.context import current
 from stem_core.wire import unseal_header
-from stem_core.worker.inflight import Entry
+from stem_core.worker.inflight import Entry, Stage
 
 logger = logging.getLogger("stem_core.tasks")
 
@@ -78,8 +78,9 @@ class Announcer:
         await self._signals.task_prerun.send(events.TaskPrerunEvent(**self._common(entry)))
 
     async def progress(self, entry: Entry) -> None:
-        """The task said how far it is."""
-        if self._signals.task_progress and entry.ctx is not None and entry.ctx.latest is not None:
+        """The task said how far it is; told only while it runs, so that its end comes last."""
+        running = entry.stage is Stage.RUNNING
+        if running and self._signals.task_progress and entry.ctx is not None and entry.ctx.latest is not None:
             await self._signals.task_progress.send(
                 events.TaskProgressEvent(progress=entry.ctx.latest, **self._common(entry))
             )

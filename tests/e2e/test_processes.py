@@ -61,7 +61,12 @@ async def all_gone(pids, timeout=3.0):
 class TestCrashes:
     @pytest.mark.parametrize(
         ("how", "told"),
-        [("exit", "exited with code 7"), ("segfault", "was killed by SIGSEGV"), ("kill", "was killed by SIGKILL")],
+        [
+            ("exit", "exited with code 7"),
+            ("segfault", "was killed by SIGSEGV"),
+            ("abort", "was killed by SIGABRT"),
+            ("kill", "was killed by SIGKILL"),
+        ],
     )
     async def test_a_child_that_dies_costs_the_one_task_it_ran(self, site, how, told):
         worker = site.worker("-c", "2")
@@ -73,6 +78,12 @@ class TestCrashes:
         assert told in line["message"]
         assert "peak memory was" in line["message"]
         assert (line["task_id"], line["level"]) == (poison, "error")
+        first, *later = site.ledger.wait_for("crashed", 5)
+        assert (first["id"], first["run"], first["crashes"]) == (poison, 1, 1)
+        assert told in first["detail"]
+        assert "peak memory was" in first["detail"]
+        # Told at once by the worker whose child it was, and again with the next delivery.
+        assert [(event["run"], event["crashes"]) for event in later[:3]] == [(2, 1), (2, 2), (3, 2)]
         worker.signal(signal.SIGTERM)
         assert worker.wait() == 0
         status = await site.status(poison)
@@ -260,6 +271,35 @@ class TestContext:
         (site.folder / "go").touch()
         await status_of(site, id, TaskState.SUCCEEDED)
 
+    async def test_its_heartbeats_are_seen_while_it_runs(self, site):
+        site.worker("-c", "1")
+        (id,) = await site.enqueue("beat", str(site.folder))
+
+        async def alive_at():
+            return (await site.status(id)).alive_at
+
+        first = await eventually(alive_at)
+        assert (await site.status(id)).state is TaskState.RUNNING
+
+        async def later():
+            at = await alive_at()
+            return at if at > first else None
+
+        assert await eventually(later) - first < 5
+        (site.folder / "go").touch()
+        assert (await status_of(site, id, TaskState.SUCCEEDED)).alive_at is None
+
+    async def test_it_moves_the_limit_at_which_it_is_killed(self, site):
+        worker = site.worker("-c", "1")
+        (id,) = await site.enqueue("long")
+        status = await status_of(site, id, TaskState.FAILED)
+        assert (status.reason, status.error.message) == (
+            "time-limit",
+            "ended at its time limit of 1 s, extended by 1 s",
+        )
+        assert len(site.ledger.events("outlived")) == 1
+        assert "crashed" not in worker.text()
+
     async def test_a_revocation_reaches_it(self, site):
         site.worker("-c", "1")
         (id,) = await site.enqueue("checkpoints")
@@ -286,6 +326,7 @@ class TestContext:
             ("huge", "bad-result", "a process hands over at most"),
             ("object", "bad-result", "returned what JSON cannot carry"),
             ("exit", "failed", "3"),
+            ("memory", "failed", "MemoryError"),
         ],
     )
     async def test_what_cannot_be_handed_over(self, site, what, reason, part):
@@ -293,7 +334,7 @@ class TestContext:
         (id,) = await site.enqueue("give", what)
         status = await status_of(site, id, TaskState.FAILED)
         assert status.reason == reason
-        assert part in status.error.message
+        assert part in f"{status.error.type}: {status.error.message}"
         assert "crashed" not in worker.text()
 
 
