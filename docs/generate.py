@@ -220,7 +220,7 @@ after `task_prerun`, at most twice a second and never after its end.
         _table(["what happens", "signals, in order"], [[what, _named(order)] for what, order in _ORDERS]),
         """
 A worker tells `worker_init`, `worker_ready`, one `worker_heartbeat` after the other, `worker_stopping` for each stage
-of its stop, and `worker_shutdown` last. `worker_child_init` and `worker_child_shutdown` are told inside a child process.
+of its stop, and `worker_shutdown` last. `worker_child_init` and `worker_child_shutdown` are told in a child process.
 """,
     ]
     for name, signal in vars(Signals()).items():
