@@ -69,8 +69,8 @@ class TaskStatus:
     worker: str | None = None
     enqueued_at: float | None = None
     started_at: float | None = None
-    #: While ``running``: when the task last gave a sign of life, by ``ctx.heartbeat`` or ``ctx.progress``; None when it
-    #: never did.
+    #: While ``running``: when the task last gave a sign of life, by ``ctx.heartbeat``, ``progress`` or ``extend``; None
+    #: when it never did.
     alive_at: float | None = None
     finished_at: float | None = None
     #: When the next attempt is due, while ``retrying``.

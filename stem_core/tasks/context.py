@@ -42,7 +42,6 @@ class TaskContext:
         "_children",
         "_direct",
         "_header",
-        "_on_extended",
         "_on_life",
         "alive_at",
         "attempt",
@@ -66,11 +65,9 @@ class TaskContext:
         state: Any = None,
         deadline: float | None = None,
         on_life: Callable[[TaskContext], None] | None = None,
-        on_extended: Callable[[TaskContext], None] | None = None,
     ) -> None:
         self._header = header
         self._on_life = on_life
-        self._on_extended = on_extended
         self._children = 0
         #: Which try of the code this is, from 1.
         self.attempt = attempt
@@ -242,8 +239,8 @@ class TaskContext:
         self.check()
         with _counting:
             self.extended += more
-        if self._on_extended is not None:
-            self._on_extended(self)
+        if self._on_life is not None:
+            self._on_life(self)
 
     def retry(self, after: Span | None = None, message: str = "the task asked to be run again") -> RetryTask:
         """What to raise to be run again after so many seconds (or a timedelta): ``raise ctx.retry(after=30)``.

@@ -95,8 +95,7 @@ class Outpost:
             worker=self._worker,
             state=self._side.state,
             deadline=None if asked.remaining is None else self._clock.monotonic() + asked.remaining,
-            on_life=said.soon,
-            on_extended=said.now,
+            on_life=said.say,
         )
         self.tasks += 1
         try:
@@ -170,32 +169,30 @@ def _failed(task: AnyTask, asked: Request, ctx: TaskContext, error: BaseExceptio
 
 
 class _News:
-    """What one call tells the worker. Signs of life and progress go at once, then at most every :data:`SAY_EVERY`, the
-    last word always; that it needs more time goes at once."""
+    """Tells the worker of signs of life: at once, then at most every :data:`SAY_EVERY`, the last word always. That the
+    task needs more time never waits."""
 
     def __init__(self, link: ChildLink) -> None:
         self._link = link
         self._timer: threading.Timer | None = None
         #: Has news that wait for the timer.
         self._waiting: TaskContext | None = None
+        self._extended = 0.0
         self._lock = threading.Lock()
 
-    def now(self, ctx: TaskContext) -> None:
-        """There is news that cannot wait; in the thread of the task."""
-        latest = ctx.latest
-        percent, data = (None, None) if latest is None else (latest.percent, latest.data)
-        self._link.tell(encode(Said(percent=percent, data=data, extended=ctx.extended)))
-
-    def soon(self, ctx: TaskContext) -> None:
+    def say(self, ctx: TaskContext) -> None:
         """There is news; in the thread of the task."""
         with self._lock:
-            if self._timer is not None:
+            urgent = ctx.extended != self._extended
+            self._extended = ctx.extended
+            if self._timer is not None and not urgent:
                 self._waiting = ctx
                 return
-            self._timer = threading.Timer(SAY_EVERY, self._later)
-            self._timer.daemon = True
-            self._timer.start()
-        self.now(ctx)
+            if self._timer is None:
+                self._timer = threading.Timer(SAY_EVERY, self._later)
+                self._timer.daemon = True
+                self._timer.start()
+        self._send(ctx)
 
     def close(self) -> None:
         """The end of the call carries the last word."""
@@ -208,7 +205,12 @@ class _News:
             self._timer = None
             ctx, self._waiting = self._waiting, None
         if ctx is not None:
-            self.now(ctx)
+            self._send(ctx)
+
+    def _send(self, ctx: TaskContext) -> None:
+        latest = ctx.latest
+        percent, data = (None, None) if latest is None else (latest.percent, latest.data)
+        self._link.tell(encode(Said(percent=percent, data=data, extended=ctx.extended)))
 
 
 def _load(outfit: Outfit) -> Stem:

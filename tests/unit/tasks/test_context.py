@@ -186,7 +186,7 @@ def test_a_heartbeat_is_a_checkpoint_and_tells_the_worker():
 
 def test_extensions_move_the_deadline_and_add_up():
     told = []
-    ctx = TaskContext(HEADER, deadline=100.0, on_extended=lambda it: told.append(it.extended))
+    ctx = TaskContext(HEADER, deadline=100.0, on_life=lambda it: told.append(it.extended))
     ctx.extend(5)
     ctx.extend(timedelta(minutes=1))
     assert (ctx.deadline, ctx.extended, told) == (165.0, 65.0, [5.0, 65.0])
