@@ -101,6 +101,10 @@ def fail(ctx: TaskContext, what: str) -> None:
         raise Unbuildable(code=7)
     if what == "mute":
         raise Mute
+    if what == "odd":
+        odd = SyntaxError("odd")
+        odd.text = 5  # type: ignore[assignment]  # nothing that can be printed
+        raise odd
     if what == "notes":
         error = ValueError("noted")
         error.add_note("while the moon was full")

@@ -2,12 +2,15 @@
 
 import asyncio
 import itertools
+import os
+import signal
 
 import attrs
 import pytest
 
 from stem_core.builtin.strategies.processes import handle, pool
 from stem_core.builtin.strategies.processes.pool import ProcessStrategy
+from stem_core.errors import TaskInterrupted
 from stem_core.testing.contracts.scripts import RemoteScript, call
 from support.until import until
 
@@ -150,3 +153,45 @@ async def test_a_call_that_ends_well_ends_the_row_of_failures(make):
             await strategy.run(call(task="exit", payload=b"7"))
         assert await strategy.run(call()) == b"[[],{}]"
         assert strategy._failures == 0
+
+
+@pytest.mark.parametrize("size", [10, 5 * 2**20])
+async def test_a_call_for_a_child_that_is_gone_already_runs_in_another(make, size):
+    strategy, _ = make(slots=1)
+    await strategy.start()
+    (pid,) = strategy.pids("ready")
+    os.kill(pid, signal.SIGKILL)
+    # It has ended, and the loop has not had a turn to notice.
+    os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+    assert await strategy.run(call(payload=b"x" * size)) == b"x" * size
+    assert strategy.pids("-") == [pid]
+
+
+async def test_it_may_be_killed_before_it_begins_there(make):
+    strategy, invoker = make(slots=1)
+    await strategy.start()
+    (pid,) = strategy.pids("ready")
+    os.kill(pid, signal.SIGKILL)
+    os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+    run = asyncio.create_task(strategy.run(one := call()))
+    await asyncio.sleep(0)
+    strategy.kill(one, "revoked")
+    with pytest.raises(TaskInterrupted, match="revoked"):
+        await run
+    assert await strategy.run(call(id="b")) == b"[[],{}]"
+    assert invoker.ended == ["b"]
+
+
+async def test_one_that_is_cancelled_meanwhile_does_not_run_there(make):
+    strategy, invoker = make(slots=1)
+    await strategy.start()
+    (pid,) = strategy.pids("ready")
+    os.kill(pid, signal.SIGKILL)
+    os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+    run = asyncio.create_task(strategy.run(call()))
+    await asyncio.sleep(0)
+    run.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await run
+    assert await strategy.run(call(id="b")) == b"[[],{}]"
+    assert invoker.ended == ["b"]

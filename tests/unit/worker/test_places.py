@@ -167,7 +167,7 @@ class TestErrors:
         async with bench(make_app(), concurrency=1) as line:
             found = {
                 what: (await ended(line, f"fail.{place}", what, max_retries=0)).error
-                for what in ("unbuildable", "mute", "notes", "chain", "group")
+                for what in ("unbuildable", "mute", "odd", "notes", "chain", "group")
             }
         texts = {what: error.traceback for what, error in found.items()}
         for what, text in texts.items():
@@ -179,6 +179,8 @@ class TestErrors:
         assert (found["unbuildable"].type, found["unbuildable"].message) == (f"{module}.Unbuildable", "code 7")
         assert (found["mute"].type, found["mute"].message) == (f"{module}.Mute", "<Mute.__str__ raised RuntimeError>")
         assert (found["notes"].type, found["notes"].message) == ("ValueError", "noted")
+        assert (found["odd"].type, found["odd"].message) == ("SyntaxError", "odd")
+        assert texts["odd"].endswith("SyntaxError: <it cannot be shown: AttributeError>\n")
         assert texts["notes"].endswith("ValueError: noted\nwhile the moon was full\n")
         assert (found["chain"].type, found["chain"].message) == ("ValueError", "the second")
         assert "KeyError: 'the first'\n\nThe above exception was the direct cause" in texts["chain"]
