@@ -68,7 +68,9 @@ def error_classes(name: str, given: Any) -> tuple[type[BaseException], ...]:
     several = isinstance(given, Collection) and not isinstance(given, str | bytes)
     classes = tuple(given) if several else (given,)
     if not classes:
-        raise InvalidOption(name, given, "at least one class of exceptions; max_retries=0 is never to retry")
+        raise InvalidOption(
+            name, given, "at least one class of exceptions, or leave it out; max_retries=0 retries nothing"
+        )
     for cls in classes:
         if not (isinstance(cls, type) and issubclass(cls, BaseException)):
             raise InvalidOption(name, cls, "classes of exceptions, such as (ConnectionError, TimeoutError)")

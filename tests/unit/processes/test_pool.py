@@ -155,14 +155,19 @@ async def test_a_call_that_ends_well_ends_the_row_of_failures(make):
         assert strategy._failures == 0
 
 
+def kill_unnoticed(strategy):
+    """Kill the only child; it has ended then, and the loop has not had a turn to notice."""
+    (pid,) = strategy.pids("ready")
+    os.kill(pid, signal.SIGKILL)
+    os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+    return pid
+
+
 @pytest.mark.parametrize("size", [10, 5 * 2**20])
 async def test_a_call_for_a_child_that_is_gone_already_runs_in_another(make, size):
     strategy, _ = make(slots=1)
     await strategy.start()
-    (pid,) = strategy.pids("ready")
-    os.kill(pid, signal.SIGKILL)
-    # It has ended, and the loop has not had a turn to notice.
-    os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+    pid = kill_unnoticed(strategy)
     assert await strategy.run(call(payload=b"x" * size)) == b"x" * size
     assert strategy.pids("-") == [pid]
 
@@ -170,9 +175,7 @@ async def test_a_call_for_a_child_that_is_gone_already_runs_in_another(make, siz
 async def test_it_may_be_killed_before_it_begins_there(make):
     strategy, invoker = make(slots=1)
     await strategy.start()
-    (pid,) = strategy.pids("ready")
-    os.kill(pid, signal.SIGKILL)
-    os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+    kill_unnoticed(strategy)
     run = asyncio.create_task(strategy.run(one := call()))
     await asyncio.sleep(0)
     strategy.kill(one, "revoked")
@@ -185,9 +188,7 @@ async def test_it_may_be_killed_before_it_begins_there(make):
 async def test_one_that_is_cancelled_meanwhile_does_not_run_there(make):
     strategy, invoker = make(slots=1)
     await strategy.start()
-    (pid,) = strategy.pids("ready")
-    os.kill(pid, signal.SIGKILL)
-    os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+    kill_unnoticed(strategy)
     run = asyncio.create_task(strategy.run(call()))
     await asyncio.sleep(0)
     run.cancel()

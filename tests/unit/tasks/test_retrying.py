@@ -97,7 +97,7 @@ async def awaited(failures, error): ...
         (
             {"retry_on": ()},
             "retry_on=() cannot be used",
-            "give at least one class of exceptions; max_retries=0 is never to retry",
+            "give at least one class of exceptions, or leave it out; max_retries=0 retries nothing",
         ),
         (
             {"retry_on": (ValueError, ConnectionError), "give_up_on": OSError},
