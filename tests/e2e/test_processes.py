@@ -44,7 +44,7 @@ def gone(pid):
         return True
 
 
-async def eventually(look, timeout=10.0):
+async def eventually(look, timeout=30.0):
     async with asyncio.timeout(timeout):
         while not (found := await look()):  # noqa: ASYNC110 - it is brought about by another process
             await asyncio.sleep(0.01)
@@ -341,7 +341,8 @@ class TestContext:
 class TestReplacement:
     async def test_after_so_many_tasks_and_no_task_waits_for_it(self, site):
         worker = site.worker("-c", "1", max_tasks_per_child=10)
-        ids = await site.enqueue("work", 0.01, count=100)
+        # Long enough for a child to start meanwhile, on a busy machine too: until then the worn one goes on.
+        ids = await site.enqueue("work", 0.05, count=100)
         site.ledger.wait_for("end", 100)
         worker.signal(signal.SIGTERM)
         assert worker.wait() == 0
