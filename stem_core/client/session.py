@@ -12,6 +12,7 @@ from weakref import WeakKeyDictionary, WeakSet
 
 import attrs
 
+from stem_core.client.deadlines import CallDeadlines
 from stem_core.clock import Clock
 from stem_core.contracts import Broker, Middleware, ResultBackend, StateStore
 from stem_core.errors import ConfigurationError, PayloadTooLarge, PublishError, StemError, StoreUnavailable
@@ -53,6 +54,7 @@ class Session:
     max_message_size: int
     #: The first is the outermost: the app's own, then those of plugins.
     middleware: tuple[Middleware, ...] = ()
+    _deadlines: CallDeadlines = attrs.field(factory=CallDeadlines, init=False, repr=False)
 
     async def deadline(self, what: str, call: Awaitable[T], *, seconds: float | None = None) -> T:
         """Await ``call``, at most ``seconds`` (default: ``call_timeout``).
@@ -64,8 +66,7 @@ class Session:
         """
         limit = self.call_timeout if seconds is None else seconds
         try:
-            async with asyncio.timeout(limit):
-                return await call
+            return await self._deadlines.within(limit, call)
         except TimeoutError as error:
             raise StoreUnavailable(
                 f"no answer within {limit:g} s ({what})",
