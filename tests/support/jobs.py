@@ -92,6 +92,20 @@ async def block(ctx: TaskContext, seconds: float) -> int:
     return os.getpid()
 
 
+@app.task(name="lends_to_a_thread")
+async def lends_to_a_thread(ctx: TaskContext) -> None:
+    """Have a thread of asyncio's own do what never ends."""
+    _note("start", ctx)
+    await asyncio.to_thread(time.sleep, 3600)
+
+
+@app.task(name="leaves_a_thread")
+async def leaves_a_thread(ctx: TaskContext) -> None:
+    """Start a thread for which the interpreter waits at its end."""
+    threading.Thread(target=time.sleep, args=(3600,), name="left-behind").start()
+    _note("end", ctx)
+
+
 @app.task(name="talk")
 async def talk(ctx: TaskContext) -> None:
     """Log a line."""
