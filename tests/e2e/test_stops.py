@@ -30,6 +30,23 @@ class TestWarm:
         assert worker.wait() == 0
         assert {(await site.status(id)).state for id in started} == {TaskState.SUCCEEDED}
 
+    @pytest.mark.slow
+    async def test_keeps_its_leases_while_it_drains(self, site):
+        draining = site.worker("-c", "1", lease="1s")
+        (id,) = await site.enqueue("work", 3.0)
+        site.ledger.wait_for("start")
+        draining.signal(signal.SIGTERM)
+        draining.wait_for_message("stopping: warm")
+        # Lies in wait for a lease that ends, for three times as long as one is.
+        waiting = site.worker("-c", "1", lease="1s")
+        assert draining.wait() == 0
+        waiting.signal(signal.SIGTERM)
+        assert waiting.wait() == 0
+        assert [event["pid"] for event in site.ledger.events("start")] == [draining.pid]
+        status = await site.status(id)
+        assert (status.state, status.run) == (TaskState.SUCCEEDED, 1)
+        assert "lost its lease" not in draining.text()
+
 
 class TestHandBack:
     async def test_sigquit_hands_back_what_ignores_its_cancellation(self, site):
