@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from stem_core.model import Subscription, TaskState
-from support.proc_table import family, gone
+from support.proc_table import family, gone, open_files
 from support.worker_proc import Stopwatch
 
 
@@ -274,8 +274,19 @@ class TestContext:
 class TestReplacement:
     async def test_after_so_many_tasks_and_no_task_waits_for_it(self, site):
         worker = site.worker("-c", "1", max_tasks_per_child=10)
+
+        def lines():
+            """Sockets and the like; the files of the store come when they are needed."""
+            return sum(not file.startswith("/") for file in open_files(worker.pid).values())
+
+        before = lines()
         ids = await site.enqueue("work", 0.01, count=100)
         site.ledger.wait_for("end", 100)
+
+        async def as_before():
+            return len(family(worker.pid)) == 1 and lines() == before
+
+        await eventually(as_before)
         worker.signal(signal.SIGTERM)
         assert worker.wait() == 0
         pids = [event["pid"] for event in site.ledger.events("start")]
