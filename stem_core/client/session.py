@@ -12,6 +12,7 @@ from weakref import WeakKeyDictionary, WeakSet
 
 import attrs
 
+from stem_core.client.broadcasting import Sender
 from stem_core.clock import Clock
 from stem_core.contracts import Broker, Middleware, ResultBackend, StateStore
 from stem_core.errors import ConfigurationError, PayloadTooLarge, PublishError, StemError, StoreUnavailable
@@ -53,6 +54,11 @@ class Session:
     max_message_size: int
     #: The first is the outermost: the app's own, then those of plugins.
     middleware: tuple[Middleware, ...] = ()
+    #: None when no broadcast channel is declared.
+    _broadcasts: Sender | None = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._broadcasts = Sender(self) if self.runtime.settings.app.routing_config.channels else None
 
     async def deadline(self, what: str, call: Awaitable[T], *, seconds: float | None = None) -> T:
         """Await ``call``, at most ``seconds`` (default: ``call_timeout``).
@@ -83,6 +89,7 @@ class Session:
 
         Raises:
             PublishError: a request that cannot be sent, is too large, or was refused by middleware; nothing was sent.
+            ConfigurationError: a broadcast, and the broker has none; nothing was sent.
             StoreError: the broker did not take them.
         """
         if self.middleware:
@@ -95,11 +102,17 @@ class Session:
                 # Sealing a thousand takes some milliseconds; others on the loop get their turn in between.
                 await asyncio.sleep(0)
             messages += [self._seal(envelope, now) for envelope in envelopes[start : start + CHUNK]]
+        if self._broadcasts is not None:
+            self._broadcasts.check(envelopes)
         if signals.before_task_publish:
             for envelope in envelopes:
                 await signals.before_task_publish.send(BeforeTaskPublishEvent(occurred_at=now, envelope=envelope))
         for start in range(0, len(messages), CHUNK):
-            await self.deadline("broker: publish", self.broker.publish(messages[start : start + CHUNK]))
+            portion = messages[start : start + CHUNK]
+            if self._broadcasts is not None:
+                portion = await self._broadcasts.send(envelopes[start : start + CHUNK], portion)
+            if portion:
+                await self.deadline("broker: publish", self.broker.publish(portion))
             if signals.after_task_publish:
                 now = self.clock.now()
                 for envelope in envelopes[start : start + CHUNK]:
