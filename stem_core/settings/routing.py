@@ -55,11 +55,13 @@ class _Reader:
         if default is not None:
             self._name("default_queue", default, check_queue, _QUEUE)
         queues = {
-            self._name(f"queues.{name}", name, check_queue, _QUEUE): self._queue(f"queues.{name}", table)
+            self._name(f"queues.{name}", name, check_queue, _QUEUE, table=True): self._queue(f"queues.{name}", table)
             for name, table in self._tables(data, "queues").items()
         }
         channels = {
-            self._name(f"channels.{name}", name, check_channel, _CHANNEL): self._channel(f"channels.{name}", table)
+            self._name(f"channels.{name}", name, check_channel, _CHANNEL, table=True): self._channel(
+                f"channels.{name}", table
+            )
             for name, table in self._tables(data, "channels").items()
         }
         raw = data.get("routes") or ()
@@ -165,19 +167,18 @@ class _Reader:
             match = problems.close_match(str(given), ("live", "retained"))
             raise self._problem(key, given, parser.accepts, f"did you mean {match}?" if match else "") from None
 
-    def _name(self, key: str, name: Any, check: Callable[[str], str], accepts: str) -> str:
+    def _name(self, key: str, name: Any, check: Callable[[str], str], accepts: str, *, table: bool = False) -> str:
         try:
             return check(name)
         except ConfigurationError:
-            raise self._problem(key, name, accepts) from None
+            raise self._problem(key, {} if table else name, accepts) from None
 
     def _problem(self, key: str, raw: object, accepts: str, hint: str = "") -> InvalidSetting:
         dotted = (self._prefix + key).rstrip(".")
         if raw is None:
             told = f"{dotted} is missing"
-        elif key.rpartition(".")[2] == raw:
-            # The name of a table is the key and the value in one.
-            told = dotted
+        elif isinstance(raw, Mapping):
+            told = f"[{dotted}]"
         else:
             told = f"{dotted} = {problems.show_raw(raw)}"
         return InvalidSetting(
