@@ -200,7 +200,7 @@ class Copies:
             timer.cancel()
         self._retries.clear()
         if dropped:
-            logger.warning("dropped %d copies of broadcasts that had not started, or waited for a retry", dropped)
+            logger.warning("copies of broadcasts dropped, which had not started or waited for a retry: %d", dropped)
 
 
 class Listening:
