@@ -93,8 +93,11 @@ class Settings:
         routing, origin = read_routing(found, self._sources)
         self._origins["routing_config"] = origin
         default = app.default_queue
-        if routing.default_queue is not None and origin.goes_before(self._origins["default_queue"]):
-            default, self._origins["default_queue"] = routing.default_queue, origin
+        said, other = routing.default_queue, self._origins["default_queue"]
+        if said is not None and origin.goes_before(other):
+            default, self._origins["default_queue"] = said, origin
+        elif said is not None and said != default and origin.kind == other.kind in ("code", "file"):
+            raise problems.two_defaults((said, origin), (default, other))
         routed: AppSettings = attrs.evolve(app, routing_config=routing, default_queue=default)
         return routed
 

@@ -128,6 +128,37 @@ class TestDefaultQueue:
         assert row(settings, "default_queue") == (expected, origin)
         assert settings.app.default_queue == settings.get("default_queue") == expected
 
+    @pytest.mark.parametrize(
+        ("text", "code", "told"),
+        [
+            (
+                "default_queue = 'a'\n[routing]\ndefault_queue = 'b'",
+                {},
+                "file stem.toml [routing]: routing.default_queue = 'b', but default_queue = 'a' (file stem.toml)",
+            ),
+            (
+                "",
+                {"default_queue": "a", "routing_config": {"default_queue": "b"}},
+                "code: routing.default_queue = 'b', but default_queue = 'a' (code)",
+            ),
+        ],
+        ids=["file", "code"],
+    )
+    def test_two_of_one_kind_must_agree(self, read, text, code, told):
+        with pytest.raises(InvalidSetting) as caught:
+            read(text, name="stem.toml", environ={}, code=code)
+        assert str(caught.value) == f"{told}\n  hint: keep one of the two"
+
+    def test_two_that_agree_are_one(self, read):
+        text = "default_queue = 'a'\n[routing]\ndefault_queue = 'a'"
+        assert read(text, name="stem.toml", environ={}).app.default_queue == "a"
+
+
+def test_a_table_that_is_misspelt(read):
+    with pytest.raises(InvalidSetting) as caught:
+        read("[[routng.routes]]\ntask = 'a'", name="stem.toml", environ={})
+    assert caught.value.hint == "did you mean [routing]?"
+
 
 A_ROUTE = "[[routes]]\ntask = 'a.*'\n"
 MISTAKES = [
