@@ -17,7 +17,7 @@ import attrs
 from stem_core.client.broadcasting import on_wire, require_broadcasts
 from stem_core.contracts import Broadcasts, TellsTime
 from stem_core.errors import MessageUnreadable, StoreError
-from stem_core.model import DONE, Delivery, DeliveryMode, HandedBack, Message, Outcome, Receipt, Retried
+from stem_core.model import DONE, Delivery, HandedBack, Message, Outcome, Receipt, Retried
 from stem_core.wire import decode_copy
 from stem_core.worker.backoff import Backoff
 from stem_core.worker.inflight import Entry, InFlight, Stage
@@ -39,11 +39,8 @@ REMEMBERED = 600.0
 #: Seconds between two warnings that listening fails.
 WARN_EVERY = 60.0
 
-_MODES: tuple[DeliveryMode, DeliveryMode] = ("live", "retained")
-
 #: Takes what was heard: the name of the channel in the broker, and the message.
 Hear = Callable[[str, bytes], Awaitable[None]]
-
 
 Service = Callable[[], Coroutine[Any, Any, None]]
 
@@ -100,10 +97,11 @@ class Copies:
         self._retries: dict[str, asyncio.TimerHandle] = {}
         self._open = True
         self._listening: list[Listening] = []
-        for retained in (False, True):
-            wanted = [wire for wire, name in self._on_wire.items() if declared[name].delivery == _MODES[retained]]
+        for mode in ("live", "retained"):
+            wanted = [wire for wire, name in self._on_wire.items() if declared[name].delivery == mode]
             if wanted:
-                self._listening.append(Listening(session, broker, wanted, retained=retained, hear=self._hear))
+                listening = Listening(session, broker, wanted, retained=mode == "retained", hear=self._hear)
+                self._listening.append(listening)
 
     @property
     def services(self) -> tuple[Service, ...]:

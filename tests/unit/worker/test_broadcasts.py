@@ -11,7 +11,7 @@ import pytest
 from stem_core import RetryPolicy, Stem, TaskContext
 from stem_core.client import broadcasting
 from stem_core.client.broadcasting import on_wire
-from stem_core.errors import ConfigurationError, InvalidSetting, ResultError, StoreUnavailable
+from stem_core.errors import ConfigurationError, InvalidSetting, ProcessLost, ResultError, StoreUnavailable
 from stem_core.testing import SignalRecorder
 from stem_core.worker import Worker
 from stem_core.worker.broadcasts import Listening
@@ -186,6 +186,22 @@ class TestOutcomes:
             ]
             assert await dead(app) == []
         assert "failed for good in attempt 2 (failed): ValueError: broken" in caplog.text
+
+    async def test_a_copy_whose_process_is_lost_runs_again_until_it_is_a_suspect_too_often(self, app, caplog):
+        ran = []
+
+        @app.task(name="news.perish")
+        async def perish(ctx: TaskContext):
+            ran.append((ctx.attempt, ctx.run))
+            raise ProcessLost("killed")
+
+        async with app.open(), worker(app, "a", max_crashes=2):
+            with SignalRecorder(app.signals, "task-rejected", "task-dead-lettered") as heard:
+                await perish.enqueue()
+                await until(lambda: heard.events)
+            assert heard.names == ["task-rejected"]
+        assert ran == [(1, 1), (1, 2)]
+        assert "is dropped as max-crashes: 2 workers were lost while they ran it" in caplog.text
 
     async def test_an_unknown_task_is_dropped(self, app, caplog):
         async with app.open(), worker(app, "a"):
