@@ -9,7 +9,7 @@ import attrs
 import pytest
 
 from stem_core import RetryPolicy, Stem, TaskContext
-from stem_core.client import broadcasting
+from stem_core.client import broadcasting, sync
 from stem_core.client.broadcasting import on_wire
 from stem_core.errors import ConfigurationError, InvalidSetting, ProcessLost, ResultError, StoreUnavailable
 from stem_core.testing import SignalRecorder
@@ -448,6 +448,9 @@ async def test_a_handle_says_at_once_that_there_is_no_result(app, ran):
 
 
 def test_code_without_a_loop_may_broadcast(app, ran):
-    handle = app.enqueue_sync("news.note")
-    with pytest.raises(ResultError, match="is a broadcast"):
-        handle.result_sync()
+    try:
+        handle = app.enqueue_sync("news.note")
+        with pytest.raises(ResultError, match="is a broadcast"):
+            handle.result_sync()
+    finally:
+        sync.close()
