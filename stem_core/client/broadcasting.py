@@ -47,7 +47,7 @@ class Sender:
 
         Raises:
             ConfigurationError: the broker has no broadcasts.
-            PublishError: a channel that is not declared; middleware can do that.
+            PublishError: a channel that is not declared, or another queue than its name; middleware can do that.
         """
         for envelope in envelopes:
             channel, task = envelope.header.channel, envelope.header.task
@@ -56,6 +56,11 @@ class Sender:
             require_broadcasts(self._session.broker, [channel], f"{task} goes to")
             if channel not in self._channels:
                 raise PublishError(f"{task} is to go to the channel {channel!r}, which is not declared")
+            if envelope.header.queue != channel:
+                raise PublishError(
+                    f"{task} is to go to the channel {channel!r}, but its queue is {envelope.header.queue!r}",
+                    hint="set channel=None as well, to have it run once, or leave its queue as it is",
+                )
 
     async def send(self, envelopes: Sequence[Envelope], messages: Sequence[Message]) -> list[Message]:
         """Send the broadcasts among the messages; returns the others, which are for queues.

@@ -11,7 +11,15 @@ import pytest
 from stem_core import RetryPolicy, Stem, TaskContext
 from stem_core.client import broadcasting, sync
 from stem_core.client.broadcasting import on_wire
-from stem_core.errors import ConfigurationError, InvalidSetting, ProcessLost, ResultError, StoreUnavailable
+from stem_core.contracts import Middleware
+from stem_core.errors import (
+    ConfigurationError,
+    InvalidSetting,
+    ProcessLost,
+    PublishError,
+    ResultError,
+    StoreUnavailable,
+)
 from stem_core.testing import SignalRecorder
 from stem_core.worker import Worker
 from stem_core.worker.broadcasts import Listening
@@ -430,6 +438,34 @@ class TestRefusals:
             with pytest.raises(ConfigurationError, match=r"news\.note goes to the broadcast channel news, but"):
                 await app.enqueue_many([app.call("own"), app.call("news.note")])
             # Nothing was sent.
+            assert await session.broker.queues() == []
+
+
+class Moved(Middleware):
+    def enqueue(self, envelope):
+        return envelope.replace(**self.changes)
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"channel": "other", "queue": "other"}, "the channel 'other', which is not declared"),
+        ({"queue": "other"}, "the channel 'news', but its queue is 'other'"),
+        ({"queue": "other", "channel": None}, None),
+    ],
+    ids=["to another channel", "to a queue alone", "to a queue"],
+)
+async def test_what_middleware_may_change(app, ran, changes, told):
+    layer = Moved()
+    layer.changes = changes
+    app.middleware = (layer,)
+    async with app.open() as session:
+        if told is None:
+            await app.enqueue("news.note")
+            assert await session.broker.queues() == ["other"]
+        else:
+            with pytest.raises(PublishError, match=told):
+                await app.enqueue("news.note")
             assert await session.broker.queues() == []
 
 
