@@ -8,7 +8,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from stem_core.cli import demo, dlq, enqueue, health, output, plugins, queues, result, settings, tasks, worker
+from stem_core.cli import demo, dlq, enqueue, health, output, plugins, queues, result, routes, settings, tasks, worker
 from stem_core.errors import StemError
 
 cli = typer.Typer(
@@ -41,7 +41,7 @@ def _stem(
     pass
 
 
-for module in (worker, enqueue, result, queues, dlq, tasks, plugins, settings, health, demo):
+for module in (worker, enqueue, result, queues, dlq, tasks, routes, plugins, settings, health, demo):
     module.register(cli)
 
 

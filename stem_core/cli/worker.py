@@ -17,6 +17,7 @@ _PREFIX = "worker_"
 _SHORT = {"queues": "-Q", "concurrency": "-c", "strategy": "-P", "log_level": "-l"}
 _METAVARS = {
     "queues": "NAME[:WEIGHT]",
+    "broadcasts": "NAME",
     "name": "NAME",
     "namespace": "NAME",
     "strategy": "NAME",
@@ -112,7 +113,7 @@ def _option(key: Key) -> tuple[Any, Any]:
     if isinstance(key.default, bool):
         kind = bool | None
         names = [f"{key.option}/--no-{key.option.removeprefix('--')}"]
-    elif key.name == "queues":
+    elif key.name in ("queues", "broadcasts"):
         kind = list[str] | None
     if key.name in _SHORT:
         names.append(_SHORT[key.name])

@@ -12,6 +12,7 @@ from weakref import WeakKeyDictionary, WeakSet
 
 import attrs
 
+from stem_core.client.broadcasting import Sender
 from stem_core.client.deadlines import CallDeadlines
 from stem_core.clock import Clock
 from stem_core.contracts import Broker, Middleware, ResultBackend, StateStore
@@ -55,6 +56,11 @@ class Session:
     #: The first is the outermost: the app's own, then those of plugins.
     middleware: tuple[Middleware, ...] = ()
     _deadlines: CallDeadlines = attrs.field(factory=CallDeadlines, init=False, repr=False)
+    #: None when no broadcast channel is declared.
+    _broadcasts: Sender | None = attrs.field(init=False, repr=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._broadcasts = Sender(self) if self.runtime.settings.app.routing_config.channels else None
 
     async def deadline(self, what: str, call: Awaitable[T], *, seconds: float | None = None) -> T:
         """Await ``call``, at most ``seconds`` (default: ``call_timeout``).
@@ -84,6 +90,7 @@ class Session:
 
         Raises:
             PublishError: a request that cannot be sent, is too large, or was refused by middleware; nothing was sent.
+            ConfigurationError: a broadcast, and the broker has none; nothing was sent.
             StoreError: the broker did not take them.
         """
         if self.middleware:
@@ -96,6 +103,8 @@ class Session:
                 # Sealing a thousand takes some milliseconds; others on the loop get their turn in between.
                 await asyncio.sleep(0)
             messages += [self._seal(envelope, now) for envelope in envelopes[start : start + CHUNK]]
+        if self._broadcasts is not None:
+            self._broadcasts.check(envelopes)
         if signals.before_task_publish:
             for envelope in envelopes:
                 await signals.before_task_publish.send(BeforeTaskPublishEvent(occurred_at=now, envelope=envelope))
@@ -123,7 +132,10 @@ class Session:
                 await asyncio.gather(ahead, return_exceptions=True)
 
     async def _send(self, messages: Sequence[Message], envelopes: Sequence[Envelope]) -> None:
-        await self.deadline("broker: publish", self.broker.publish(messages))
+        if self._broadcasts is not None:
+            messages = await self._broadcasts.send(envelopes, messages)
+        if messages:
+            await self.deadline("broker: publish", self.broker.publish(messages))
         published = self.app.signals.after_task_publish
         if published:
             now = self.clock.now()

@@ -161,12 +161,14 @@ class Announcer:
             await signals.task_failed.send(
                 events.TaskFailedEvent(reason=outcome.reason, error=outcome.error, runtime=runtime, **common)
             )
-            await self._dead_lettered(outcome.reason, detail, common)
+            if entry.leased:
+                await self._dead_lettered(outcome.reason, detail, common)
         elif isinstance(outcome, Rejected):
             await signals.task_rejected.send(
                 events.TaskRejectedEvent(reason=outcome.reason, detail=outcome.detail, **common)
             )
-            await self._dead_lettered(outcome.reason, outcome.detail, common)
+            if entry.leased:
+                await self._dead_lettered(outcome.reason, outcome.detail, common)
         elif isinstance(outcome, Cancelled) and outcome.reason == "revoked":
             await signals.task_revoked.send(events.TaskRevokedEvent(detail=outcome.detail, **common))
         elif isinstance(outcome, Cancelled):
@@ -234,10 +236,11 @@ class Announcer:
                 outcome.error.traceback,
             )
         elif isinstance(outcome, Rejected):
-            logger.error("%s went to the dead letters as %s: %s", title, outcome.reason, outcome.detail)
+            fate = "went to the dead letters" if entry.leased else "is dropped"
+            logger.error("%s %s as %s: %s", title, fate, outcome.reason, outcome.detail)
         elif isinstance(outcome, Cancelled):
             logger.info("%s cancelled: %s %s", title, outcome.reason, outcome.detail)
         elif outcome.charge:
             logger.error("%s crashed, %d in all: %s", title, entry.delivery.crashes + 1, outcome.detail)
         elif outcome.reason != "unknown-task":
-            logger.info("%s handed back: %s", title, outcome.reason)
+            logger.info("%s %s: %s", title, "handed back" if entry.leased else "dropped", outcome.reason)

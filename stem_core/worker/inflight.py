@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections import deque
 from enum import Enum
 from typing import TYPE_CHECKING
@@ -58,7 +59,8 @@ class Entry:
         self.delivery = delivery
         #: Intake. Monotonic time just before the claim was sent.
         self.claimed_at = claimed_at
-        #: Intake, then the pulse thread. Monotonic time at which another may be granted this message.
+        #: Intake, then the pulse thread. Monotonic time at which another may be granted this message; infinite for
+        #: what is not leased.
         self.lease_deadline = lease_deadline
         #: Slots, executor, settler: each the step that is its own.
         self.stage = Stage.PREFETCHED
@@ -87,6 +89,11 @@ class Entry:
     def started(self) -> bool:
         """Whether the task's code has run, so that giving it back gives back started work."""
         return self.started_at > 0.0
+
+    @property
+    def leased(self) -> bool:
+        """Whether a broker holds it for this worker; not so the copy of a broadcast, which is nobody else's."""
+        return self.lease_deadline != math.inf
 
     @property
     def suspect(self) -> bool:

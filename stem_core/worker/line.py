@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
 
 import attrs
 
@@ -12,6 +12,7 @@ from stem_core.contracts import ConcurrencyStrategy
 from stem_core.model import HandedBack
 from stem_core.tasks import TaskContext
 from stem_core.worker.announce import Announcer
+from stem_core.worker.broadcasts import Service, listen
 from stem_core.worker.cancellation import Deadlines, interrupt, kill
 from stem_core.worker.executor import Executor
 from stem_core.worker.gate import Gate
@@ -42,7 +43,7 @@ class Line:
     deadlines: Deadlines
     strategies: Mapping[str, ConcurrencyStrategy]
     #: What goes on beside the claims, and ends with them: each is started once, and cancelled when a stop begins.
-    services: tuple[Callable[[], Coroutine[Any, Any, None]], ...] = ()
+    services: tuple[Service, ...] = ()
 
     def stop_claiming(self) -> None:
         """Claim nothing more, and hand back at once what has not started."""
@@ -144,6 +145,7 @@ def build_line(
         announcer=announcer,
         deadlines=deadlines,
         strategies=strategies,
+        services=listen(session, plan.broadcasts, inflight, slots=slots, settler=settler, announcer=announcer),
     )
 
 

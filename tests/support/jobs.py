@@ -34,6 +34,12 @@ async def work(ctx: TaskContext, seconds: float) -> int:
     return os.getpid()
 
 
+@app.task(name="mark")
+async def mark(ctx: TaskContext) -> None:
+    """Leave a mark."""
+    _note("mark", ctx)
+
+
 @app.task(name="hold")
 async def hold(ctx: TaskContext, folder: str) -> int:
     """Run until somebody makes the file ``go-PID``; give this process's id."""

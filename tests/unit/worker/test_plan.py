@@ -211,6 +211,37 @@ def heartbeat(clock, **given):
     return attrs.evolve(made, **given)
 
 
+class TestRouting:
+    @pytest.fixture
+    def app(self):
+        routes = [{"task": "mail.*", "queue": "mail"}, {"task": "cache.*", "channel": "news"}]
+        app = Stem(
+            "p", broker_url="memory://plan", plugins=[], routing_config={"channels": {"news": {}}, "routes": routes}
+        )
+        app.task(name="mail.a", queue="own")(coroutine)
+        app.task(name="cache.b")(coroutine)
+        app.task(name="c")(plain)
+        return app
+
+    def test_tasks_are_read_where_routes_send_them(self, app):
+        plan, _ = plan_of(app, queues="own,default")
+        assert (plan.unread, plan.unheard) == ({"mail": ["mail.a"]}, {"news": ["cache.b"]})
+        assert warnings(app, plan) == [
+            "registered but not subscribed: mail (mail.a); add -Q own,default,mail",
+            "registered but not listening: news (cache.b); add --broadcast news",
+        ]
+
+    def test_one_that_is_listened_to_counts_for_the_slots(self, app):
+        plan, settings = plan_of(app, queues="mail", broadcasts="news,news")
+        assert (plan.broadcasts, plan.unread, plan.unheard) == (("news",), {"default": ["c"]}, {})
+        assert plan.concurrency_reason == "all tasks on the event loop"
+        assert "queues: mail; broadcasts: news" in banner(app, settings, plan)
+
+    def test_the_default_queue_of_the_routing_is_that_of_the_worker(self):
+        app = Stem("p", broker_url="memory://plan", plugins=[], routing_config={"default_queue": "jobs"})
+        assert plan_of(app)[0].subscription.queues == ("jobs",)
+
+
 class TestClaimingTheId:
     @pytest.fixture
     def clock(self):
