@@ -31,6 +31,12 @@ def worker_id(name: str | None) -> str:
     return check_id("worker", name.replace("%h", host_name()))
 
 
+def numbered(name: str, number: int) -> str:
+    """The name of one of several workers that were given one: ``web1@%h`` as the second is ``web1-2@%h``."""
+    base, at, host = name.partition("@")
+    return f"{base}-{number}{at}{host}"
+
+
 async def claim_identity(state: StateStore, heartbeat: Heartbeat, clock: Clock) -> None:
     """Write the first heartbeat record of this worker.
 
