@@ -278,7 +278,7 @@ def run_worker(
 
     with held_back():
         runtime = app.runtime
-        require_shared(runtime, "a worker")
+        require_shared(runtime, "a worker" if link is None else "a replica")
         options = runtime.settings.worker
         if link is not None and options.name is not None:
             settings = {**settings, "worker.name": numbered(options.name, link.setup.number)}

@@ -192,7 +192,7 @@ class Fleet:
         self._proven = True
         old = self._surplus()
         if old is not None:
-            text = f"worker {number} is ready; worker {old.number} stops"
+            text = f"worker {old.number} stops: worker {number} has taken its place"
             actions += [Say(level=logging.INFO, text=text), *self._stop(old, "warm")]
         return actions + self.advance()
 
@@ -260,11 +260,16 @@ class Fleet:
     def _surplus(self) -> _Replica | None:
         """The one to stop, when there is one more than there should be."""
         staying = [replica for replica in self._replicas.values() if not replica.mode]
-        outdated = [replica for replica in staying if replica.generation < self._generation]
-        if self._mode or len(staying) <= self._size or not outdated:
+        ready = sum(replica.state == "ready" for replica in staying)
+        spare = [
+            replica
+            for replica in staying
+            # One that is not ready is no loss; of the others so many have to stay.
+            if replica.generation < self._generation and (replica.state != "ready" or ready > self._size)
+        ]
+        if self._mode or len(staying) <= self._size or not spare:
             return None
-        # One that is not ready is no loss.
-        return min(outdated, key=lambda replica: (replica.state == "ready", replica.generation, replica.ready_at))
+        return min(spare, key=lambda replica: (replica.state == "ready", replica.generation, replica.ready_at))
 
     def _stop_all(self, mode: _Mode) -> list[Action]:
         self._mode = mode
@@ -273,6 +278,9 @@ class Fleet:
     def _stop(self, replica: _Replica, mode: _Mode) -> list[Action]:
         if replica.state == "waiting":
             del self._replicas[replica.number]
+            if replica.failures and self._mode:
+                # It died and was not restored.
+                self._codes.add(FAILED)
             return []
         if replica.mode and _MODES.index(mode) <= _MODES.index(replica.mode):
             return []

@@ -173,6 +173,7 @@ class _Supervisor:
         for line in lines:
             said = decode(line)
             if isinstance(said, Ready):
+                logger.info("worker %d is ready (pid %d)", process.number, process.pid)
                 limits = Limits(
                     shutdown_timeout=said.shutdown_timeout, soft_margin=said.soft_margin, hard_margin=said.hard_margin
                 )
