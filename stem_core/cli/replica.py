@@ -23,7 +23,7 @@ def main() -> NoReturn:
     except StemError as error:
         if error.exit_code in {ConfigurationError.exit_code, PluginError.exit_code}:
             # The others would say the same.
-            link.refused(f"stem: error: {error}")
+            link.refused(str(error))
         else:
             output.message(f"stem: error: {error}")
         code = error.exit_code

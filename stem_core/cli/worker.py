@@ -68,7 +68,7 @@ def _run(
         stores = {"broker_url": broker, "result_backend_url": backend, "namespace": namespace}
         given_stores = {key: url for key, url in stores.items() if url is not None}
         setup = Setup(app=target or app, settings={**given_stores, **settings}, plugins=plugins, burst=burst)
-        raise typer.Exit(supervise(setup, replicas, tell=output.message))
+        raise typer.Exit(supervise(setup, replicas, tell=lambda why: output.message(f"stem: error: {why}")))
     try:
         composed = common.compose_app(
             target or app, broker, backend, namespace, plugins, settings=settings, app_needed=True

@@ -210,7 +210,7 @@ class Fleet:
         if replica.mode:
             return self._ended_as_told(replica, status, told) + self.advance()
         if status in REFUSALS and replica.state == "starting":
-            return self._ended_refusing(replica, status, refusal or told) + self.advance()
+            return self._ended_refusing(status, refusal or f"{told} before it was ready") + self.advance()
         if self._burst and status in (DRAINED, HANDED_BACK):
             self._codes.add(status)
             return self.advance()
@@ -300,7 +300,7 @@ class Fleet:
             self._codes.add(code)
         return [Say(level=logging.ERROR, text=told)] if code == FAILED else []
 
-    def _ended_refusing(self, replica: _Replica, status: int, why: str) -> list[Action]:
+    def _ended_refusing(self, status: int, why: str) -> list[Action]:
         others = [other for other in self._replicas.values() if not other.mode]
         if len(others) >= self._size:
             # What was installed meanwhile does not work; what runs does.

@@ -51,9 +51,12 @@ def encode(message: Setup | Ready | Refused) -> bytes:
     return msgspec.json.encode(message, enc_hook=str) + b"\n"
 
 
-def decode(line: bytes) -> Ready | Refused:
-    """What a replica said."""
-    return msgspec.json.decode(line, type=Ready | Refused)
+def decode(line: bytes) -> Ready | Refused | None:
+    """What a replica said; None for what a task may have written into a descriptor that is not its own."""
+    try:
+        return msgspec.json.decode(line, type=Ready | Refused)
+    except (msgspec.MsgspecError, ValueError):
+        return None
 
 
 class Link:
@@ -64,7 +67,10 @@ class Link:
         # What a task starts must not hold the line: its end is how either side knows of the other's.
         self._socket.set_inheritable(False)
         with self._socket.makefile("rb") as stream:
-            self.setup = msgspec.json.decode(stream.readline(), type=Setup)
+            line = stream.readline()
+        if not line:
+            os._exit(1)
+        self.setup = msgspec.json.decode(line, type=Setup)
         self._lock = threading.Lock()
         self._gone = False
         self._on_gone: Callable[[], None] | None = None

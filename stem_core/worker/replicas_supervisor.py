@@ -39,7 +39,7 @@ _ABOVE = 10
 def supervise(setup: Setup, replicas: int, *, tell: Callable[[str], None]) -> int:
     """Keep so many workers running until they are stopped; returns the exit code.
 
-    In the main thread. ``tell`` shows a person an error.
+    In the main thread. ``tell`` shows a person why no worker can be started.
 
     Raises:
         ConfigurationError: a setting that cannot be used; no worker can be started by this interpreter.
@@ -178,7 +178,7 @@ class _Supervisor:
                     shutdown_timeout=said.shutdown_timeout, soft_margin=said.soft_margin, hard_margin=said.hard_margin
                 )
                 self._do(self._fleet.ready(process.number, limits))
-            else:
+            elif said is not None:
                 process.refusal = said.why
         return True
 

@@ -1,17 +1,19 @@
 """Several workers under one supervisor: real processes, real signals."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
 from collections import Counter
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
 
 from stem_core.model import TaskState
+from support.terminal import Terminal
 from support.worker_proc import Stopwatch
 
 #: The whole budget of a worker, and when its phases begin.
@@ -28,6 +30,11 @@ def processes():
             continue
         found[int(folder.name)] = (int(fields[1]), int(fields[2]), fields[0])
     return found
+
+
+def running():
+    """Everything but what only waits to be asked for its exit code."""
+    return {pid for pid, (_, _, state) in processes().items() if state != "Z"}
 
 
 def children(pid):
@@ -171,7 +178,7 @@ class TestStopping:
         # A warm stop: what runs may end.
         (site.folder / f"go-{opened['pid']}").touch()
         site.ledger.wait_for("end")
-        until(lambda: not workers & _running(), timeout=8)
+        until(lambda: not workers & running(), timeout=8)
         print(f"\nkill -9 of the supervisor with a budget of 3 s: all gone after {watch.seconds:.2f} s")
         back = await site.claim(2)
         assert {(delivery.attempt, delivery.crashes) for delivery in back} == {(1, 0)}
@@ -209,7 +216,7 @@ class TestReplacing:
         supervisor = fleet(site, 2)
         module.write_text("import nothing_of_this_name\n")
         supervisor.signal(signal.SIGHUP)
-        supervisor.wait_for_message("the workers are not replaced and stay: stem: error: -A shop:app: importing")
+        supervisor.wait_for_message("the workers are not replaced and stay: -A shop:app: importing")
         assert len(children(supervisor.pid)) == 2
         module.write_text(_VERSION.format(version=22))
         supervisor.signal(signal.SIGHUP)
@@ -231,6 +238,41 @@ app = Stem("shop")
 async def version():
     note(os.environ["STEM_TEST_LEDGER"], "version {version}")
 """
+
+
+class TestAtATerminal:
+    @pytest.fixture
+    def terminal(self, site):
+        site.environment["STEM_WORKER_LOG_FORMAT"] = "auto"
+        opened = Terminal(site.folder, site.environment)
+        opened.type(f"{sys.executable} -m stem_core worker -A support.jobs:app --replicas 2 --name web")
+        shown = opened.read_until(lambda text: "worker 2 is ready" in text)
+        opened.workers = {int(pid) for pid in re.findall(r"is ready \(pid (\d+)\)", shown)}
+        yield opened
+        with suppress(OSError):  # one of the tests has closed it
+            opened.close()
+
+    def test_ctrl_c_reaches_each_once(self, terminal):
+        terminal.type("^C")
+        shown = terminal.read_to_prompt()
+        assert shown.count("stopping all workers: soft (SIGINT)") == 1
+        assert [shown.count(f"stopping: soft (SIGINT)  [worker=web-{n}]") for n in (1, 2)] == [1, 1]
+        assert "hard" not in shown
+        terminal.type("echo $?")
+        assert terminal.read_to_prompt() == "0\n"
+
+    def test_ctrl_z_suspends_all_and_fg_goes_on(self, terminal):
+        terminal.type("^Z")
+        terminal.read_to_prompt()
+        until(lambda: {processes()[pid][2] for pid in terminal.workers} == {"T"})
+        terminal.type("fg")
+        until(lambda: "T" not in {processes()[pid][2] for pid in terminal.workers})
+        terminal.type("^C")
+        assert "stopping all workers: soft (SIGINT)" in terminal.read_to_prompt()
+
+    def test_all_end_with_the_terminal(self, terminal):
+        terminal.close()
+        until(lambda: not terminal.workers & running())
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="who adopts orphans can be chosen on Linux only")
@@ -270,8 +312,3 @@ async def leave():
     said = subprocess.run(["sh", "-c", "sleep 0.3 >/dev/null 2>&1 & echo $!"], capture_output=True, text=True)
     note(os.environ["STEM_TEST_LEDGER"], "left", orphan=int(said.stdout))
 """
-
-
-def _running():
-    """Everything but what only waits to be asked for its exit code."""
-    return {pid for pid, (_, _, state) in processes().items() if state != "Z"}

@@ -90,8 +90,8 @@ class TestStarting:
     @pytest.mark.parametrize("code", [2, 3])
     def test_a_mistake_ends_all_and_is_told_once(self, code):
         world = World()
-        world.end(1, code, "stem: error: no such module")
-        assert world.refused == ["stem: error: no such module"]
+        world.end(1, code, "no such module")
+        assert world.refused == ["no such module"]
         assert world.fleet.over
         assert world.fleet.exit_code == code
 
@@ -286,8 +286,8 @@ class TestReplacing:
     def test_a_new_one_that_cannot_start_leaves_the_old_ones_in_peace(self):
         world = running(2)
         world.signal("SIGHUP")
-        world.end(3, 2, "stem: error: no such module")
-        assert world.said[-1] == (logging.ERROR, "the workers are not replaced and stay: stem: error: no such module")
+        world.end(3, 2, "no such module")
+        assert world.said[-1] == (logging.ERROR, "the workers are not replaced and stay: no such module")
         assert (world.alive, world.taken(), world.refused) == ([1, 2], [], [])
         world.pass_time(1000)
         assert world.alive == [1, 2]
