@@ -5,10 +5,9 @@ from __future__ import annotations
 import os
 import secrets
 import socket
-import time
 from pathlib import Path
 
-from stem_core.clock import Clock
+from stem_core.clock import Clock, since_boot
 from stem_core.contracts import StateStore
 from stem_core.errors import MessageUnreadable, StoreError, VersionConflict, WorkerAlreadyRunning
 from stem_core.model import HEARTBEATS, Heartbeat, check_id
@@ -93,7 +92,7 @@ def _is_gone(other: Heartbeat, now: float) -> bool:
     except OSError:  # no Linux, or gone in this moment
         return False
     # Not /proc/uptime: in some containers that is the container's, while processes are dated by the machine's.
-    age = time.clock_gettime(time.CLOCK_BOOTTIME) - float(fields[19]) / os.sysconf("SC_CLK_TCK")
+    age = since_boot() - float(fields[19]) / os.sysconf("SC_CLK_TCK")
     # It was killed and its parent has not asked for it yet, as in a container without an init. Or somebody else has its
     # number, who began later than it did: a container that starts anew gives the same small numbers in the same order.
     return fields[0] == "Z" or now - age > other.started_at + _CLOCK_STEP

@@ -140,9 +140,7 @@ class Fleet:
         self._refused: int | None = None
         self._codes: set[int] = set()
         now = clock.monotonic()
-        self._replicas = {
-            number: _Replica(number=number, generation=0, due=now) for number in range(1, size + 1)
-        }  # fmt: skip
+        self._replicas = {number: _Replica(number=number, generation=0, due=now) for number in range(1, size + 1)}
 
     @property
     def over(self) -> bool:
@@ -203,10 +201,10 @@ class Fleet:
             number: Which.
             status: Its exit code; below 0 the signal that ended it.
             how: The same for people: ``was killed by SIGKILL``.
-            refusal: What it could not be started with, in its own words.
+            refusal: What it cannot be started with, in its own words.
         """
         replica = self._replicas.pop(number)
-        told = f"worker {number} {how}"
+        told = f"worker {number} {how}" + (f": {refusal}" if refusal else "")
         if replica.mode:
             return self._ended_as_told(replica, status, told) + self.advance()
         if status in REFUSALS and replica.state == "starting":

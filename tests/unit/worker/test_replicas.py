@@ -106,8 +106,9 @@ class TestStarting:
 
     def test_a_code_of_2_from_a_worker_that_was_ready_is_a_crash(self):
         world = running()
-        world.end(2, 2)
+        world.end(2, 2, "the store has a newer schema")
         assert world.refused == []
+        assert world.said[-1][1].startswith("worker 2 ended with 2: the store has a newer schema; starting it again")
         world.pass_time(0.5)
         assert sorted(world.alive) == [1, 2, 3]
 
