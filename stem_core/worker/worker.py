@@ -8,6 +8,7 @@ import logging
 import os
 import sys
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -174,8 +175,10 @@ class Worker:
         if self._life.abandoned:
             # What could not be stopped was handed back; the end of the loop or of the interpreter would wait for it.
             logging.shutdown()
-            sys.stdout.flush()
-            sys.stderr.flush()
+            for stream in (sys.stdout, sys.stderr):
+                # Who read it may have been killed first: a broken pipe must not keep this process alive.
+                with suppress(OSError, ValueError):
+                    stream.flush()
             os._exit(code)
         return code
 

@@ -183,6 +183,19 @@ class TestStopping:
         back = await site.claim(2)
         assert {(delivery.attempt, delivery.crashes) for delivery in back} == {(1, 0)}
 
+    async def test_nor_does_one_that_has_a_task_without_end_and_nobody_to_tell(self, site):
+        supervisor = fleet(site, 2, "-c", "1", "--prefetch", "0", **BUDGET)
+        await site.enqueue("stubborn", count=2)
+        site.ledger.wait_for("start", 2)
+        workers = children(supervisor.pid)
+        supervisor.hang_up()
+        watch = Stopwatch()
+        supervisor.kill9()
+        until(lambda: not workers & running(), timeout=8)
+        print(f"\nthe same with stubborn coroutines and a broken pipe: all gone after {watch.seconds:.2f} s")
+        back = await site.claim(2)
+        assert {(delivery.attempt, delivery.crashes) for delivery in back} == {(1, 0)}
+
 
 class TestReplacing:
     async def test_under_load_every_job_runs_once_and_so_many_are_always_ready(self, site):
