@@ -255,6 +255,7 @@ def run_worker(
     *,
     burst: bool = False,
     announce: Callable[[str], None] | None = None,
+    last: bool = False,
     link: Link | None = None,
 ) -> int:
     """Run a worker in this process until it is stopped, or with ``burst`` until there is nothing more to do.
@@ -264,6 +265,7 @@ def run_worker(
         settings: Those of the command line, by dotted key.
         burst: Whether to stop when there is nothing more to do.
         announce: Is given the lines of the banner; None: they are log lines. Where the log is JSON, they always are.
+        last: Whether the process ends with it; see :meth:`stem_core.worker.Worker.run_blocking`.
         link: Leads to the supervisor, where this worker is one of several replicas.
 
     Returns the exit code.
@@ -287,11 +289,12 @@ def run_worker(
     if not (options.log_format == "text" or (options.log_format == "auto" and sys.stderr.isatty())):
         announce = None
     if link is None:
-        return worker.run_blocking(burst=burst, announce=announce)
+        return worker.run_blocking(burst=burst, announce=announce, last=last)
     link.on_gone(lambda: worker.stop(reason="the supervisor is gone"))
     budget = options.shutdown_timeout
     ready = partial(link.ready, budget, *margins(budget, options.soft_margin, options.hard_margin))
-    return worker.run_blocking(burst=burst, announce=announce if link.setup.banner else _say_nothing, on_ready=ready)
+    announce = announce if link.setup.banner else _say_nothing
+    return worker.run_blocking(burst=burst, announce=announce, on_ready=ready, last=last)
 
 
 def _say_nothing(text: str) -> None:

@@ -41,7 +41,7 @@ def _run(link: Link) -> int:
     except Exception as error:
         show_cause(error, setup.settings)
         raise
-    return run_worker(composed.app, setup.settings, burst=setup.burst, announce=output.message, link=link)
+    return run_worker(composed.app, setup.settings, burst=setup.burst, announce=output.message, last=True, link=link)
 
 
 def show_cause(error: Exception, settings: Mapping[str, Any]) -> None:

@@ -42,6 +42,7 @@ def register(cli: typer.Typer) -> None:
 
 def _run(
     *,
+    context: typer.Context,
     target: str | None,
     app: str | None,
     burst: bool,
@@ -68,7 +69,7 @@ def _run(
         stores = {"broker_url": broker, "result_backend_url": backend, "namespace": namespace}
         given_stores = {key: url for key, url in stores.items() if url is not None}
         setup = Setup(app=target or app, settings={**given_stores, **settings}, plugins=plugins, burst=burst)
-        raise typer.Exit(supervise(setup, replicas, tell=lambda why: output.message(f"stem: error: {why}")))
+        raise typer.Exit(supervise(setup, replicas, tell=_tell, last=context.obj))
     try:
         composed = common.compose_app(
             target or app, broker, backend, namespace, plugins, settings=settings, app_needed=True
@@ -80,7 +81,12 @@ def _run(
         raise
     from stem_core.bootstrap import run_worker
 
-    raise typer.Exit(run_worker(composed.app, settings, burst=burst, announce=output.message))
+    code = run_worker(composed.app, settings, burst=burst, announce=output.message, last=context.obj)
+    raise typer.Exit(code)
+
+
+def _tell(why: str) -> None:
+    output.message(f"stem: error: {why}")
 
 
 def _command() -> Callable[..., None]:
@@ -92,6 +98,7 @@ def _command() -> Callable[..., None]:
     target = typer.Argument(metavar="[MODULE:ATTRIBUTE]", help="The app, as with -A.", show_default=False)
     burst = typer.Option("--burst", help="Stop when there is nothing more to do, instead of waiting for work.")
     declared: dict[str, tuple[Any, Any]] = {
+        "context": (typer.Context, inspect.Parameter.empty),
         "target": (Annotated[str | None, target], None),
         "app": (options.App, None),
         **{_PREFIX + key.name: _option(key) for key in WORKER.keys},

@@ -36,10 +36,11 @@ MODULE = "stem_core.cli.replica"
 _ABOVE = 10
 
 
-def supervise(setup: Setup, replicas: int, *, tell: Callable[[str], None]) -> int:
+def supervise(setup: Setup, replicas: int, *, tell: Callable[[str], None], last: bool = False) -> int:
     """Keep so many workers running until they are stopped; returns the exit code.
 
-    In the main thread. ``tell`` shows a person why no worker can be started.
+    In the main thread. ``tell`` shows a person why no worker can be started. ``last``: nothing comes after it but the
+    end of the process, which signals do not change then.
 
     Raises:
         ConfigurationError: a setting that cannot be used; no worker can be started by this interpreter.
@@ -63,7 +64,8 @@ def supervise(setup: Setup, replicas: int, *, tell: Callable[[str], None]) -> in
         burst=setup.burst,
         hangup_stops=at_terminal,
     )
-    with caught_signals(signal.SIGCHLD, *([signal.SIGTSTP] if at_terminal else [])) as signals:
+    more = [signal.SIGCHLD, *([signal.SIGTSTP] if at_terminal else [])]
+    with caught_signals(*more, for_good=last) as signals:
         return _Supervisor(fleet, setup, signals, tell, suspends=at_terminal).run()
 
 
