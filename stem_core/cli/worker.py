@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import os
 from collections.abc import Callable
 from typing import Annotated, Any
 
@@ -30,6 +29,8 @@ _HELP = """Run tasks until told to stop.
 
     SIGTERM drains: it waits for running tasks, within --shutdown-timeout. SIGINT (Ctrl-C) asks them to stop and hands
     back what is left, SIGQUIT hands back everything at once; repeating a signal goes one step further.
+
+    With --replicas the signals are for all workers, and SIGHUP replaces them one after another.
 
     Exit codes: 0 drained, 1 error, 2 usage or configuration, 3 plugin, 4 stopped with started work handed back.
     """
@@ -59,15 +60,25 @@ def _run(
         for name, value in given.items()
         if value is not None
     }
+    from stem_core.settings import peek, read_sources
+
+    replicas, _ = peek(read_sources(command_line=settings), "worker.replicas")
+    if replicas > 1:
+        from stem_core.worker.replicas_link import Setup
+        from stem_core.worker.replicas_supervisor import supervise
+
+        stores = {"broker_url": broker, "result_backend_url": backend, "namespace": namespace}
+        given_stores = {key: url for key, url in stores.items() if url is not None}
+        setup = Setup(app=target or app, settings={**given_stores, **settings}, plugins=plugins, burst=burst)
+        raise typer.Exit(supervise(setup, replicas, tell=_tell, last=context.obj))
     try:
         composed = common.compose_app(
             target or app, broker, backend, namespace, plugins, settings=settings, app_needed=True
         )
     except Exception as error:
-        if _debugging(settings) and error.__cause__ is not None:
-            import traceback
+        from stem_core.cli.replica import show_cause
 
-            output.message("".join(traceback.format_exception(error.__cause__)).rstrip())
+        show_cause(error, settings)
         raise
     from stem_core.bootstrap import run_worker
 
@@ -75,8 +86,8 @@ def _run(
     raise typer.Exit(code)
 
 
-def _debugging(settings: dict[str, Any]) -> bool:
-    return settings.get("worker.log_level", os.environ.get("STEM_WORKER_LOG_LEVEL")) == "debug"
+def _tell(why: str) -> None:
+    output.message(f"stem: error: {why}")
 
 
 def _command() -> Callable[..., None]:

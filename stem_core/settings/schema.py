@@ -100,6 +100,9 @@ class WorkerSettings:
     concurrency: int | None = setting(
         None, parse=p.integer(1), unset="derived from the tasks", help="How many tasks run at once."
     )
+    replicas: int = setting(
+        1, parse=p.integer(1), help="How many worker processes 'stem worker' keeps running, each with all its slots."
+    )
     strategy: str = setting(
         "auto",
         parse=p.name("strategy"),

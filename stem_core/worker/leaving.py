@@ -7,7 +7,7 @@ import os
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import NoReturn
 
 logger = logging.getLogger("stem_core.worker")
@@ -16,8 +16,10 @@ logger = logging.getLogger("stem_core.worker")
 def leave(exit_code: int) -> NoReturn:
     """End the process here and now; what was logged and printed is written."""
     logging.shutdown()
-    sys.stdout.flush()
-    sys.stderr.flush()
+    for stream in (sys.stdout, sys.stderr):
+        # Who read it may have been killed first: a broken pipe must not keep this process alive.
+        with suppress(OSError, ValueError):
+            stream.flush()
     os._exit(exit_code)
 
 

@@ -140,13 +140,18 @@ class Worker:
         return self._exit_code
 
     def run_blocking(
-        self, *, burst: bool = False, announce: Callable[[str], None] | None = None, last: bool = False
+        self,
+        *,
+        burst: bool = False,
+        announce: Callable[[str], None] | None = None,
+        on_ready: Callable[[], None] | None = None,
+        last: bool = False,
     ) -> int:
         """Run as the main thing of this process: catches the signals of the operating system, in the main thread.
 
-        ``announce`` is given the lines of the banner. ``last``: nothing comes after it but the end of the process,
-        which signals do not change then. Returns the exit code; a thread that could not be stopped ends with the
-        process.
+        ``announce`` is given the lines of the banner, and ``on_ready`` is called before the first claim. ``last``:
+        nothing comes after it but the end of the process, which signals do not change then. Returns the exit code; a
+        thread that could not be stopped ends with the process.
         """
         # What the start has made lives as long as the process, and a job makes some 20 objects that die young: with the
         # default thresholds collecting takes a third of the time of an empty task (21 us a job against 14).
@@ -154,7 +159,7 @@ class Worker:
         gc.freeze()
         gc.set_threshold(20_000, 20, 50)
         with caught_signals(for_good=last) as os_signals, leaving(for_good=last) as ended:
-            self._life.own_process(os_signals, announce)
+            self._life.own_process(os_signals, announce, on_ready)
             return asyncio.run(self._run_to_the_end(burst, ended))
 
     async def _run_to_the_end(self, burst: bool, ended: Callable[[int, float], None]) -> int:

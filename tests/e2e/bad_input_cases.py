@@ -364,6 +364,36 @@ stem: error: environment STEM_WORKER_CONCURRENCY: worker.concurrency = 'many': e
     ),
     BadInput(
         group=_SETTINGS,
+        name="No replicas at all",
+        command="stem worker -A tasks:app --replicas 0",
+        stderr="""\
+stem: error: command line --replicas: worker.replicas = '0': expected a whole number, at least 1
+""",
+    ),
+    BadInput(
+        group=_SETTINGS,
+        name="Replicas that the code asks for",
+        command="stem worker -A tasks:app",
+        files={"tasks.py": 'from stem_core import Stem\n\napp = Stem("shop", **{"worker.replicas": 2})\n'},
+        stderr="""\
+stem: error: code tasks.py:3: replicas=2: this is one worker, in the process that made it
+  hint: start several with 'stem worker --replicas N', STEM_WORKER_REPLICAS or replicas in stem.toml
+""",
+        about="Replicas are started before the app is imported.",
+    ),
+    BadInput(
+        group=_SETTINGS,
+        name="A mistake that every replica would make",
+        command="stem worker -A tasks:app --replicas 3",
+        environment={"STEM_WORKER_LEASE": "soon"},
+        stderr="""\
+stem: error: environment STEM_WORKER_LEASE: worker.lease = 'soon': expected a duration such as 250ms, 5s, 2m or 1h, \
+or a number of seconds, at least 1s
+""",
+        about="It is told once, and nothing is started again.",
+    ),
+    BadInput(
+        group=_SETTINGS,
         name="A variable of the app with a value that cannot be read",
         command="stem enqueue -A tasks:app tasks.send_welcome '[42]'",
         environment={"STEM_MAX_MESSAGE_SIZE": "big"},
@@ -623,6 +653,17 @@ stem: error: the database {home}/jobs.db holds the tables of another program
 stem: error: cannot use the database {home}/jobs.db: it is not an SQLite database (file is not a database)
   hint: name another file in the URL; this one was not touched
 """,
+    ),
+    BadInput(
+        group=_STORES,
+        name="memory:// with replicas",
+        command="stem worker -A tasks:app --broker memory:// --replicas 3",
+        stderr="""\
+stem: error: the broker memory:// is private to one process: a replica on it would meet nobody
+  hint: use a broker that processes share, such as sqlite:///stem.db, or run the worker inside your program: \
+async with Worker(app)
+""",
+        about="What all workers would say is said once.",
     ),
     BadInput(
         group=_STORES,

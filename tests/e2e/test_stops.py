@@ -142,6 +142,17 @@ class TestWhatHangs:
         (back,) = await site.claim(1)
         assert (back.attempt, back.crashes) == (1, 0)
 
+    async def test_a_log_that_nobody_reads_any_more_keeps_no_worker_alive(self, site):
+        # As when all of a pod but the worker was killed: what it says at its end breaks a pipe.
+        worker = site.worker()
+        await site.enqueue("stubborn")
+        site.ledger.wait_for("start")
+        worker.hang_up()
+        worker.signal(signal.SIGQUIT)
+        assert worker.wait(10) == 4
+        (back,) = await site.claim(1)
+        assert (back.attempt, back.crashes) == (1, 0)
+
 
 class TestOtherSignals:
     async def test_quiet_takes_nothing_and_lives_on(self, site):

@@ -171,6 +171,15 @@ async def _hangs_at_the_end(app: Stem) -> AsyncIterator[None]:
     await asyncio.Event().wait()
 
 
+@asynccontextmanager
+async def _breaks_at_the_start(app: Stem) -> AsyncIterator[None]:
+    note(os.environ["STEM_TEST_LEDGER"], "entering")
+    if app.name == "breaks-at-the-start":
+        raise ValueError("no such table")
+    yield
+
+
 #: Apps whose resources are never there, and never given back.
 hangs_at_the_start = Stem("hangs-at-the-start", lifespan=_hangs_at_the_start)
 hangs_at_the_end = Stem("hangs-at-the-end", lifespan=_hangs_at_the_end)
+breaks_at_the_start = Stem("breaks-at-the-start", lifespan=_breaks_at_the_start)

@@ -263,8 +263,7 @@ class TestClaimingTheId:
         "other", [{"pid": os.getpid()}, {"host": "elsewhere", "pid": 999_999_999}, {"pid": os.getppid()}]
     )
     async def test_that_of_a_live_worker_is_refused(self, state, clock, other):
-        await claim_identity(state, heartbeat(clock, incarnation="a", **other), clock)
-        clock.advance(4)
+        await claim_identity(state, heartbeat(clock, incarnation="a", at=clock.now() - 4, **other), clock)
         with pytest.raises(WorkerAlreadyRunning, match="last heartbeat 4 s ago") as refused:
             await claim_identity(state, heartbeat(clock, incarnation="b"), clock)
         assert "another --name" in refused.value.hint
@@ -286,6 +285,14 @@ class TestClaimingTheId:
     @pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
     async def test_so_is_that_of_one_whose_end_nobody_has_asked_for(self, state, clock, zombie):
         await claim_identity(state, heartbeat(clock, incarnation="a", pid=zombie), clock)
+        await claim_identity(state, heartbeat(clock, incarnation="b"), clock)
+        assert await self.holder(state) == "b"
+
+    @pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
+    async def test_so_is_that_of_one_whose_number_another_process_has_by_now(self, state, clock):
+        # As in a container that has started anew: the worker has the number that it had before.
+        before = clock.now() - 1_000_000
+        await claim_identity(state, heartbeat(clock, incarnation="a", pid=os.getpid(), started_at=before), clock)
         await claim_identity(state, heartbeat(clock, incarnation="b"), clock)
         assert await self.holder(state) == "b"
 
