@@ -23,7 +23,14 @@ _WORDS = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no"
 
 
 class NotAccepted(ValueError):
-    """A value that a parser does not read; its :attr:`Parser.accepts` says what it would."""
+    """A value that a parser does not read; its :attr:`Parser.accepts` says what it would.
+
+    ``hint`` says what was probably meant; it may repeat the value, so a parser of secrets gives none.
+    """
+
+    def __init__(self, hint: str = "") -> None:
+        super().__init__(hint)
+        self.hint = hint
 
 
 class Parser(Generic[T]):
@@ -61,6 +68,8 @@ class Parser(Generic[T]):
         """
         try:
             return self._read(raw)
+        except NotAccepted:
+            raise
         except ValueError as error:
             raise NotAccepted from error
 
@@ -194,6 +203,40 @@ def queues() -> Parser[tuple[str, ...]]:
     return Parser("queues as NAME or NAME:WEIGHT, each once, such as high:5,default", read, ",".join)
 
 
+def slots() -> Parser[tuple[tuple[str, int], ...]]:
+    """Slots by queue: ``mail=2,images=1``, an array of such or of pairs, or a table; as pairs, each queue once."""
+    queue_of, count_of = queue(), integer(1)
+
+    def read(raw: object) -> tuple[tuple[str, int], ...]:
+        pairs = tuple(raw.items()) if isinstance(raw, dict) else _items(raw, _pair)
+        counted = {queue_of(given): count_of(count) for given, count in pairs}
+        if len(counted) < len(pairs):
+            raise NotAccepted
+        return tuple(counted.items())
+
+    def show(value: tuple[tuple[str, int], ...]) -> str:
+        return ",".join(f"{given}={count}" for given, count in value)
+
+    accepts = "slots as QUEUE=NUMBER, each queue once and at least 1, such as mail=2,images=1"
+    return Parser(accepts, read, show)
+
+
+def span() -> Parser[tuple[int, int]]:
+    """Two whole numbers above 0, the lesser first: ``2,50`` or an array of two."""
+    number = integer(1)
+
+    def read(raw: object) -> tuple[int, int]:
+        found = _items(raw, number)
+        if len(found) != 2:
+            raise NotAccepted
+        low, high = found
+        if low > high:
+            raise NotAccepted(f"write {high},{low}")
+        return low, high
+
+    return Parser("MIN,MAX: two whole numbers above 0, the lesser first, such as 2,50", read, "{0[0]},{0[1]}".format)
+
+
 def worker_name() -> Parser[str]:
     """The name of a worker; ``%h`` stands for the host's name."""
     accepts = "1 to 128 of the characters A-Z a-z 0-9 _ . @ -, with %h for the name of the host"
@@ -253,6 +296,13 @@ def _items(raw: object, item: Callable[[object], T]) -> tuple[T, ...]:
     if not isinstance(raw, list | tuple):
         raise NotAccepted
     return tuple(map(item, raw))
+
+
+def _pair(item: object) -> tuple[object, object]:
+    if isinstance(item, list | tuple) and len(item) == 2:
+        return item[0], item[1]
+    name, _, number = _text(item).partition("=")
+    return name, number
 
 
 def _checked(check: Callable[[str], str]) -> Callable[[object], str]:

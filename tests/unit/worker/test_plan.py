@@ -74,7 +74,8 @@ class TestConcurrency:
     def test_how_many_children(self, app, monkeypatch, options, children):
         monkeypatch.setattr(planning, "usable_cpus", lambda: 3)
         app.task(name="c", time_limit=5)(plain)
-        assert plan_of(app, **options)[0].processes == children
+        plan, _ = plan_of(app, **options)
+        assert plan.children(plan.concurrency) == children
 
     def test_tasks_of_queues_that_nobody_reads_here_do_not_count(self, app):
         app.task(name="a")(coroutine)
