@@ -36,7 +36,7 @@ async def test_a_worker_through_its_states():
     async def t():
         await gate.wait()
 
-    options = {"concurrency": 1, "prefetch": 1, "stall_limit": 0.2, "lease": 1.0, "call_timeout": 0.1}
+    options = {"concurrency": 1, "prefetch": 1}
     async with Worker(app, **options) as worker:
 
         def health():
