@@ -32,7 +32,7 @@ class Sample:
     #: Monotonic time in seconds.
     at: float
     slots: int
-    #: Deliveries in the worker's hands that run or wait for a slot.
+    #: Deliveries in the worker's hands that run or wait for a slot, and slots that are kept free for one queue.
     held: int
     #: Tasks that are ready in those of its queues that more slots would serve.
     ready: int = 0

@@ -40,7 +40,7 @@ class Lanes:
         self.counts: Counter[str] = Counter()
         self.total = 0
         #: What is held and what is kept free for reserves, together: the sum of max(held, reserve) of all queues.
-        self._claimed = 0
+        self.taken = 0
         self.resize(rules, size)
 
     def resize(self, rules: LaneRules, size: int) -> None:
@@ -48,12 +48,12 @@ class Lanes:
         self.size = size
         self._reserve, self._limit = rules.reserve, rules.limit
         queues = {*self.counts, *self._reserve}
-        self._claimed = sum(max(self.counts[queue], self._reserve.get(queue, 0)) for queue in queues)
+        self.taken = sum(max(self.counts[queue], self._reserve.get(queue, 0)) for queue in queues)
 
     @property
     def shared(self) -> int:
         """How many more may come in of any queue, without touching what is kept free for reserves."""
-        return max(0, self.size - self._claimed)
+        return max(0, self.size - self.taken)
 
     def owed(self, queue: str) -> int:
         """How much of its reserve the queue does not hold."""
@@ -80,7 +80,7 @@ class Lanes:
     def enter(self, queue: str) -> None:
         """One of this queue has come in."""
         if self.counts[queue] >= self._reserve.get(queue, 0):
-            self._claimed += 1
+            self.taken += 1
         self.counts[queue] += 1
         self.total += 1
 
@@ -89,7 +89,7 @@ class Lanes:
         self.counts[queue] -= 1
         self.total -= 1
         if self.counts[queue] >= self._reserve.get(queue, 0):
-            self._claimed -= 1
+            self.taken -= 1
 
 
 class LaneClaims:
@@ -122,4 +122,5 @@ class LaneClaims:
         Of this each queue may bring all that its cap says, whatever the others do.
         """
         came = Counter(brought)
-        return wanted.capped({queue: self._held.owed(queue) - came[queue] for queue in wanted.queues})
+        owed = {queue: min(self._held.owed(queue), self._held.room(queue)) for queue in wanted.queues}
+        return wanted.capped({queue: count - came[queue] for queue, count in owed.items()})

@@ -81,7 +81,7 @@ def make_plan(settings: Settings, tasks: TaskRegistry, strategies: Registry[Stra
     read = [name for name, queue in queue_of.items() if queue in subscription.queues]
     unread: dict[str, list[str]] = {}
     for name, queue in sorted(queue_of.items()):
-        if queue not in subscription.queues:
+        if queue not in subscription.queues and queue not in options.exclude:
             unread.setdefault(queue, []).append(name)
     isolated = frozenset(name for name, strategy in strategy_of.items() if providers[strategy].isolated)
     for name in sorted(isolated):

@@ -225,6 +225,25 @@ class TestService:
             assert line.line.slots.concurrency > 2
             gate.set()
 
+    async def test_slots_that_are_kept_free_for_another_queue_are_not_idle(self, app, clock, gate):
+        options = {"autoscale": (4, 6), "reserve": {"mail": 2}, "prefetch": 0, "lease": 600.0}
+        async with bench(app, queues=["default", "mail"], **options) as line:
+            service = autoscaler(line, autoscale=(4, 6))
+            await app.enqueue_many([gate.task.call() for _ in range(3)])
+            line.start_intake()
+            await until(lambda: line.inflight.running == 2)
+            # One task waits, two slots are free, and none of them is for it.
+            clock.advance(3.0)
+            await self.look(service, clock, 2)
+            assert line.line.slots.concurrency == 5
+            await until(lambda: line.inflight.running == 3)
+            await self.look(service, clock, 60)
+            assert line.line.slots.concurrency == 5
+            gate.set()
+            await line.idle()
+            await self.look(service, clock, 60)
+            assert line.line.slots.concurrency == 4
+
     async def test_a_broker_that_does_not_answer_changes_nothing(self, app, clock):
         async with bench(app, autoscale=(2, 5)) as line:
             service = autoscaler(line, autoscale=(2, 5))

@@ -150,9 +150,11 @@ class TestQueues:
         with pytest.raises(ConfigurationError, match="each once"):
             plan_of(app, queues=["a", "a:2"])
 
-    def test_what_is_excluded_is_not_read(self, app):
-        subscription = plan_of(app, queues=["high:5", "low", "bulk"], exclude="bulk")[0].subscription
-        assert (subscription.queues, subscription.weights) == (("high", "low"), (5, 1))
+    def test_what_is_excluded_is_not_read_and_not_warned_of(self, app):
+        app.task(name="a", queue="bulk")(coroutine)
+        plan, _ = plan_of(app, queues=["high:5", "low", "bulk"], exclude="bulk")
+        assert (plan.subscription.queues, plan.subscription.weights) == (("high", "low"), (5, 1))
+        assert warnings(app, plan) == []
 
 
 class TestLanes:
