@@ -28,11 +28,13 @@ REFERENCE = ROOT / "docs" / "reference"
 sys.path.insert(0, str(ROOT / "tests"))
 
 from e2e.bad_input_cases import CASES, TASKS, BadInput  # noqa: E402 - found only now
+from e2e.bad_input_redis import REDIS_CASES  # noqa: E402
 
 #: What stands for what varies in the messages.
 _EXAMPLES = {
     "{pid}": "4711",
     "{host}": "web1",
+    "{port}": "6379",
     "{seconds}": "2",
     "{size}": "2,377",
     "{time}": "2026-11-23T12:30:01.123+00:00",
@@ -147,7 +149,7 @@ Each of these is tested word for word. Where nothing else is said, the broker is
 """,
     ]
     group = ""
-    for case in CASES:
+    for case in (*CASES, *REDIS_CASES):
         if case.group != group:
             group = case.group
             parts.append(f"\n### {group}\n")
@@ -163,7 +165,7 @@ def _case(case: BadInput) -> str:
         text += f"`{name}` was made with `{script}`.\n\n"
     if case.meanwhile:
         text += f"While `{case.meanwhile}` runs:\n\n"
-    variables = "".join(f"{name}={value} " for name, value in case.environment.items())
+    variables = "".join(f"{name}={value} " for name, value in case.environment.items()).replace("{port}", "6379")
     command = case.command if len(case.command) < 400 else re.sub(r"(x{10})x+", r"\1...", case.command)
     shown = case.stderr.replace("{home}", "/home/you")
     for placeholder, example in _EXAMPLES.items():

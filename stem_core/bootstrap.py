@@ -253,6 +253,7 @@ def run_worker(
     *,
     burst: bool = False,
     announce: Callable[[str], None] | None = None,
+    last: bool = False,
 ) -> int:
     """Run a worker in this process until it is stopped, or with ``burst`` until there is nothing more to do.
 
@@ -261,6 +262,7 @@ def run_worker(
         settings: Those of the command line, by dotted key.
         burst: Whether to stop when there is nothing more to do.
         announce: Is given the lines of the banner; None: they are log lines. Where the log is JSON, they always are.
+        last: Whether the process ends with it; see :meth:`stem_core.worker.Worker.run_blocking`.
 
     Returns the exit code.
 
@@ -277,4 +279,4 @@ def run_worker(
         worker = Worker(app, command_line=settings)
         configure_logging(options.log_level, options.log_format, worker.id)
     text = options.log_format == "text" or (options.log_format == "auto" and sys.stderr.isatty())
-    return worker.run_blocking(burst=burst, announce=announce if text else None)
+    return worker.run_blocking(burst=burst, announce=announce if text else None, last=last)

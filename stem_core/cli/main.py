@@ -54,7 +54,8 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
     try:
-        cli(args=None if arguments is None else list(arguments), prog_name="stem")
+        # The commands find as their context's object whether the process has nothing else to do.
+        cli(args=None if arguments is None else list(arguments), prog_name="stem", obj=arguments is None)
     except StemError as error:
         output.message(f"stem: error: {error}")
         sys.exit(error.exit_code)

@@ -47,6 +47,7 @@ def register(cli: typer.Typer) -> None:
 
 def _run(
     *,
+    context: typer.Context,
     target: str | None,
     app: str | None,
     burst: bool,
@@ -75,7 +76,8 @@ def _run(
         raise
     from stem_core.bootstrap import run_worker
 
-    raise typer.Exit(run_worker(composed.app, settings, burst=burst, announce=output.message))
+    code = run_worker(composed.app, settings, burst=burst, announce=output.message, last=context.obj)
+    raise typer.Exit(code)
 
 
 def _debugging(settings: dict[str, Any]) -> bool:
@@ -91,6 +93,7 @@ def _command() -> Callable[..., None]:
     target = typer.Argument(metavar="[MODULE:ATTRIBUTE]", help="The app, as with -A.", show_default=False)
     burst = typer.Option("--burst", help="Stop when there is nothing more to do, instead of waiting for work.")
     declared: dict[str, tuple[Any, Any]] = {
+        "context": (typer.Context, inspect.Parameter.empty),
         "target": (Annotated[str | None, target], None),
         "app": (options.App, None),
         **{_PREFIX + key.name: _option(key) for key in WORKER.keys},

@@ -12,6 +12,7 @@ from weakref import WeakKeyDictionary, WeakSet
 
 import attrs
 
+from stem_core.client.deadlines import CallDeadlines
 from stem_core.clock import Clock
 from stem_core.contracts import Broker, Middleware, ResultBackend, StateStore
 from stem_core.errors import ConfigurationError, PayloadTooLarge, PublishError, StemError, StoreUnavailable
@@ -53,6 +54,7 @@ class Session:
     max_message_size: int
     #: The first is the outermost: the app's own, then those of plugins.
     middleware: tuple[Middleware, ...] = ()
+    _deadlines: CallDeadlines = attrs.field(factory=CallDeadlines, init=False, repr=False)
 
     async def deadline(self, what: str, call: Awaitable[T], *, seconds: float | None = None) -> T:
         """Await ``call``, at most ``seconds`` (default: ``call_timeout``).
@@ -64,8 +66,7 @@ class Session:
         """
         limit = self.call_timeout if seconds is None else seconds
         try:
-            async with asyncio.timeout(limit):
-                return await call
+            return await self._deadlines.within(limit, call)
         except TimeoutError as error:
             raise StoreUnavailable(
                 f"no answer within {limit:g} s ({what})",
@@ -98,13 +99,36 @@ class Session:
         if signals.before_task_publish:
             for envelope in envelopes:
                 await signals.before_task_publish.send(BeforeTaskPublishEvent(occurred_at=now, envelope=envelope))
-        for start in range(0, len(messages), CHUNK):
-            await self.deadline("broker: publish", self.broker.publish(messages[start : start + CHUNK]))
-            if signals.after_task_publish:
-                now = self.clock.now()
-                for envelope in envelopes[start : start + CHUNK]:
-                    await signals.after_task_publish.send(AfterTaskPublishEvent(occurred_at=now, envelope=envelope))
+        if len(messages) <= CHUNK:
+            await self._send(messages, envelopes)
+        else:
+            await self._send_in_chunks(messages, envelopes)
         return envelopes
+
+    async def _send_in_chunks(self, messages: Sequence[Message], envelopes: Sequence[Envelope]) -> None:
+        """One chunk is on its way while the broker stores the one before: neither side waits for the other."""
+        ahead: asyncio.Task[None] | None = None
+        try:
+            for start in range(0, len(messages), CHUNK):
+                part = slice(start, start + CHUNK)
+                before, ahead = ahead, asyncio.create_task(self._send(messages[part], envelopes[part]))
+                if before is not None:
+                    await before
+            if ahead is not None:
+                await ahead
+        finally:
+            if ahead is not None:
+                ahead.cancel()
+                # It has ended when this has; of two errors the first is told.
+                await asyncio.gather(ahead, return_exceptions=True)
+
+    async def _send(self, messages: Sequence[Message], envelopes: Sequence[Envelope]) -> None:
+        await self.deadline("broker: publish", self.broker.publish(messages))
+        published = self.app.signals.after_task_publish
+        if published:
+            now = self.clock.now()
+            for envelope in envelopes:
+                await published.send(AfterTaskPublishEvent(occurred_at=now, envelope=envelope))
 
     def _through_middleware(self, envelope: Envelope) -> Envelope:
         for layer in self.middleware:

@@ -73,6 +73,8 @@ class Intake:
         #: The broker does not answer; read by health.
         self.failing = False
         self._wants_room = False
+        #: The last claim was not to bring a suspect, because one was held.
+        self._left_suspects = False
         #: Set while the last claim found nothing and nothing is held: there is no work here now.
         self.idle = asyncio.Event()
 
@@ -103,7 +105,7 @@ class Intake:
             backoff.reset()
             if deliveries:
                 await self._admit(deliveries)
-            elif (held and not len(self._inflight)) or self._regained() or reading is not self.reading:
+            elif (held and not len(self._inflight)) or self._may_take_more() or reading is not self.reading:
                 # What was held has ended since, and may have left work behind that this claim could not see; or
                 # there is more to ask for than there was.
                 continue
@@ -115,8 +117,14 @@ class Intake:
     def released(self) -> None:
         """The settler let go of deliveries: there may be room."""
         # Waiting for work is not disturbed: after every single job of a quiet queue it would be a claim for nothing.
-        if self._wants_room or not len(self._inflight) or self._regained():
+        if self._wants_room or not len(self._inflight) or self._may_take_more():
             self.wake()
+
+    def _may_take_more(self) -> bool:
+        """Whether the next claim may bring what the last one had to leave: a suspect, or something of a full lane."""
+        if self._left_suspects and not self._inflight.suspects:
+            return True
+        return bool(self._shut) and self._lanes is not None and any(map(self._lanes.worth, self._shut))
 
     def wake(self) -> None:
         """Look again now."""
@@ -149,10 +157,6 @@ class Intake:
         self._shut = tuple(queue for queue in self.reading.queues if queue not in wanted.queues)
         return wanted, sum(wanted.caps)
 
-    def _regained(self) -> bool:
-        """Whether a lane that the last look left out has room by now."""
-        return bool(self._shut) and self._lanes is not None and any(map(self._lanes.worth, self._shut))
-
     def _room(self) -> int:
         capacity = self._slots.concurrency + self.prefetch
         room = capacity - len(self._inflight)
@@ -167,6 +171,7 @@ class Intake:
         self._turn += 1
         self._claimed_at = self._clock.monotonic()
         suspects = 0 if self._inflight.suspects else 1
+        self._left_suspects = suspects == 0
         if self._lanes is None:
             return await self._ask(wanted, room, suspects)
         shared = min(room, self._lanes.shared)
@@ -176,6 +181,7 @@ class Intake:
         if owed.queues:
             if any(delivery.crashes for delivery in deliveries):
                 suspects = 0
+                self._left_suspects = True
             try:
                 deliveries = [*deliveries, *await self._ask(owed, sum(owed.caps), suspects)]
             except StoreError:

@@ -24,7 +24,7 @@ from stem_core.worker.line import Line, build_line
 from stem_core.worker.news import News
 from stem_core.worker.outfit import locate
 from stem_core.worker.plan import make_plan
-from stem_core.worker.pulse import Pulse
+from stem_core.worker.pulse import FINAL, Pulse
 from stem_core.worker.racing import first
 from stem_core.worker.revocations import Revocations
 from stem_core.worker.starting import start_strategies
@@ -97,6 +97,12 @@ class Life:
     def abandoned(self) -> bool:
         """Whether something runs on that could not be stopped."""
         return self._draining is not None and self._draining.abandoned
+
+    @property
+    def time_left(self) -> float:
+        """How many seconds are left of the stop; what is always granted when there was none."""
+        hard_at = None if self._machine is None else self._machine.hard_at
+        return FINAL if hard_at is None else max(0.0, hard_at - self._clock.monotonic()) + FINAL
 
     def own_process(self, os_signals: socket.socket, announce: Callable[[str], None] | None) -> None:
         """The worker is the main thing of its process: its signals are the worker's, and it may end it."""

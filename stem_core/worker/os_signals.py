@@ -26,10 +26,11 @@ STOP_SIGNALS: dict[signal.Signals, StopMode] = {
 
 
 @contextmanager
-def caught_signals() -> Iterator[socket.socket]:
+def caught_signals(*, for_good: bool = False) -> Iterator[socket.socket]:
     """Catch the stop signals and SIGUSR1 while entered; yields a socket that gives one byte for each that came.
 
     In the main thread only. The interpreter writes the byte from the C handler, whatever Python code is doing.
+    ``for_good``: the process is about to end after this, and a signal that comes late must not be what it dies of.
     """
     reader, writer = socket.socketpair()
     reader.setblocking(False)
@@ -45,7 +46,7 @@ def caught_signals() -> Iterator[socket.socket]:
     finally:
         signal.set_wakeup_fd(wakeup)
         for number, handler in before.items():
-            signal.signal(number, handler)
+            signal.signal(number, signal.SIG_IGN if for_good else handler)
         reader.close()
         writer.close()
 

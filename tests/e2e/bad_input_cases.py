@@ -47,6 +47,8 @@ class BadInput:
     databases: Mapping[str, str] = attrs.field(factory=dict)
     #: A command that runs at the same time.
     meanwhile: str = ""
+    #: A kind of :func:`support.wrong_servers.wrong_server` that runs at the same time; ``{port}`` is its port.
+    server: str = ""
     #: More that a reader should know.
     about: str = ""
 

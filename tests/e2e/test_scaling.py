@@ -17,10 +17,6 @@ async def test_the_concurrency_follows_the_work(site):
     await scenarios.autoscale(site)
 
 
-async def test_no_short_task_waits_behind_a_long_one(site):
-    await scenarios.fairness(site)
-
-
 async def test_lanes_of_a_real_worker(site):
     worker = site.worker(
         "-Q",

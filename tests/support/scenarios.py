@@ -148,18 +148,3 @@ async def autoscale(site: Site) -> None:
         assert watch.seconds - before < 0.5
     worker.signal(signal.SIGTERM)
     assert worker.wait() == 0
-
-
-async def fairness(site: Site) -> None:
-    """Two workers that hold nothing beside what runs: no short task waits behind the long one."""
-    for _ in range(2):
-        site.worker("-c", "1", "--prefetch", "0")
-    watch = Stopwatch()
-    (long,) = await site.enqueue("work", 6.0)
-    site.ledger.wait_for("start", 1)
-    short = await site.enqueue("work", 0.05, count=20)
-    site.ledger.wait(lambda events: {e["id"] for e in events if e["event"] == "end"} >= set(short))
-    took = watch.seconds
-    assert long not in {event["id"] for event in site.ledger.events("end")}
-    print(f"\nfairness: 20 short tasks in {took:.1f} s beside a long one of 6 s")
-    assert took < 5.0

@@ -199,6 +199,9 @@ class ProcessStrategy(ConcurrencyStrategy):
         killed = job is not None and job.killed is not None
         if job is not None:
             if job.killed is not None:
+                if job.killed == "shutdown":
+                    # A hard stop: it would wait for the start of children that nobody needs.
+                    self._stop_growing()
                 job.end(error=TaskInterrupted(job.killed))
             else:
                 job.end(error=ending.error())
