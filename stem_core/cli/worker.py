@@ -13,10 +13,16 @@ from stem_core.settings import WORKER, Key
 
 #: Parameters with this prefix are settings of the worker: both it and the app have a namespace.
 _PREFIX = "worker_"
-_SHORT = {"queues": "-Q", "concurrency": "-c", "strategy": "-P", "log_level": "-l"}
+_SHORT = {"queues": "-Q", "exclude": "-X", "concurrency": "-c", "strategy": "-P", "log_level": "-l"}
+#: Options that may be given several times, and may have several values in one.
+_REPEATED = frozenset({"queues", "exclude", "reserve", "limit", "broadcasts"})
 _METAVARS = {
     "queues": "NAME[:WEIGHT]",
     "broadcasts": "NAME",
+    "exclude": "NAME",
+    "reserve": "NAME=SLOTS",
+    "limit": "NAME=SLOTS",
+    "autoscale": "MIN,MAX",
     "name": "NAME",
     "namespace": "NAME",
     "strategy": "NAME",
@@ -124,7 +130,7 @@ def _option(key: Key) -> tuple[Any, Any]:
     if isinstance(key.default, bool):
         kind = bool | None
         names = [f"{key.option}/--no-{key.option.removeprefix('--')}"]
-    elif key.name in ("queues", "broadcasts"):
+    elif key.name in _REPEATED:
         kind = list[str] | None
     if key.name in _SHORT:
         names.append(_SHORT[key.name])

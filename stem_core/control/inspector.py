@@ -104,7 +104,7 @@ class Inspector:
         readers: dict[str, list[str]] = {}
         for worker in await self.workers():
             if takes_work(worker):
-                for queue in worker.queues:
+                for queue in (name for name in worker.queues if name not in worker.paused):
                     readers.setdefault(queue, []).append(worker.worker)
         return readers
 

@@ -27,7 +27,7 @@ from stem_core.model.envelope import (
     Header,
     Message,
 )
-from stem_core.model.heartbeat import HEARTBEATS, Heartbeat, WorkerPhase
+from stem_core.model.heartbeat import HEARTBEATS, Heartbeat, LaneUse, WorkerHealth, WorkerPhase
 from stem_core.model.ids import child_id, new_id
 from stem_core.model.names import check_channel, check_id, check_name, check_queue
 from stem_core.model.outcome import Cancelled, Failed, HandedBack, Outcome, Rejected, Retried, Succeeded
@@ -63,6 +63,7 @@ __all__ = [
     "HandedBack",
     "Header",
     "Heartbeat",
+    "LaneUse",
     "Message",
     "Outcome",
     "Progress",
@@ -85,6 +86,7 @@ __all__ = [
     "TaskState",
     "TaskStatus",
     "Verdict",
+    "WorkerHealth",
     "WorkerPhase",
     "check_channel",
     "check_id",

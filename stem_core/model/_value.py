@@ -22,7 +22,8 @@ else:
 def flat(content: Any) -> dict[str, Any]:
     """The fields of a value as one flat dict of JSON values: what logs show of it.
 
-    A value within becomes ``field_name`` entries beside the name of its class, bytes only their size.
+    A value within becomes ``field_name`` entries beside the name of its class, values in a tuple become a list of such
+    dicts, bytes only their size.
     """
     found: dict[str, Any] = {}
     for field in attrs.fields(type(content)):
@@ -32,6 +33,8 @@ def flat(content: Any) -> dict[str, Any]:
         elif attrs.has(type(inner)):
             found[field.name] = type(inner).__name__
             found.update({f"{field.name}_{name}": item for name, item in flat(inner).items()})
+        elif isinstance(inner, tuple):
+            found[field.name] = [flat(item) if attrs.has(type(item)) else item for item in inner]
         else:
-            found[field.name] = list(inner) if isinstance(inner, tuple) else inner
+            found[field.name] = inner
     return found

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from stem_core.errors import InvalidOption
 from stem_core.model._value import value
@@ -15,11 +15,13 @@ class Subscription:
 
     ``weights`` has one positive whole number a queue. ``strict`` takes the queues in the order written:
     a later one is read only when the earlier ones have nothing ready.
+    ``caps`` has the most that one claim may take of each queue; empty: as much as the whole claim.
     """
 
     queues: tuple[str, ...]
     weights: tuple[int, ...]
     strict: bool = False
+    caps: tuple[int, ...] = ()
 
     @classmethod
     def of(cls, *queues: str, strict: bool = False) -> Subscription:
@@ -54,22 +56,54 @@ class Subscription:
         Weighted queues first get their share each, at least 1; then what is left goes to whoever has more.
         A broker takes from each step ``min(at most, limit - taken so far)``.
         """
+        if self.caps:
+            return self._capped_plan(limit)
         everything = [(queue, limit) for queue in self.queues]
         if self.strict or len(self.queues) == 1:
             return everything
+        return self._shares(limit) + everything
+
+    def _shares(self, limit: int) -> list[tuple[str, int]]:
         total = sum(self.weights)
-        shares = [
+        return [
             (queue, max(1, limit * weight // total)) for queue, weight in zip(self.queues, self.weights, strict=True)
         ]
-        return shares + everything
+
+    def _capped_plan(self, limit: int) -> list[tuple[str, int]]:
+        caps = {queue: min(limit, cap) for queue, cap in zip(self.queues, self.caps, strict=True)}
+        if self.strict or len(self.queues) == 1:
+            return list(caps.items())
+        shares = [(queue, min(share, caps[queue])) for queue, share in self._shares(limit)]
+        # Both rounds together stay within the cap: what the first may take is not to be had in the second.
+        rest = [(queue, caps[queue] - share) for queue, share in shares if caps[queue] > share]
+        return shares + rest
 
     def turned(self, turn: int) -> Subscription:
         """The same with the starting queue moved on by ``turn``, so that small claims take turns too."""
-        if self.strict or len(self.queues) == 1:
+        if self.strict or len(self.queues) <= 1:
             return self
         cut = turn % len(self.queues)
         return Subscription(
-            queues=self.queues[cut:] + self.queues[:cut], weights=self.weights[cut:] + self.weights[:cut]
+            queues=self.queues[cut:] + self.queues[:cut],
+            weights=self.weights[cut:] + self.weights[:cut],
+            caps=self.caps[cut:] + self.caps[:cut],
+        )
+
+    def without(self, names: Collection[str]) -> Subscription:
+        """The same without these queues; may be left with none."""
+        kept = [(queue, weight) for queue, weight in zip(self.queues, self.weights, strict=True) if queue not in names]
+        return Subscription(
+            queues=tuple(queue for queue, _ in kept), weights=tuple(weight for _, weight in kept), strict=self.strict
+        )
+
+    def capped(self, caps: Mapping[str, int]) -> Subscription:
+        """The same for a claim that takes at most ``caps`` of each queue; those without a cap above 0 are left out."""
+        kept = self.without([queue for queue in self.queues if caps.get(queue, 0) <= 0])
+        return Subscription(
+            queues=kept.queues,
+            weights=kept.weights,
+            strict=kept.strict,
+            caps=tuple(caps[queue] for queue in kept.queues),
         )
 
     def __str__(self) -> str:

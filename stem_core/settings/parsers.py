@@ -23,7 +23,14 @@ _WORDS = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no"
 
 
 class NotAccepted(ValueError):
-    """A value that a parser does not read; its :attr:`Parser.accepts` says what it would."""
+    """A value that a parser does not read; its :attr:`Parser.accepts` says what it would.
+
+    ``hint`` says what was probably meant; it may repeat the value, so a parser of secrets gives none.
+    """
+
+    def __init__(self, hint: str = "") -> None:
+        super().__init__(hint)
+        self.hint = hint
 
 
 class Parser(Generic[T]):
@@ -61,6 +68,8 @@ class Parser(Generic[T]):
         """
         try:
             return self._read(raw)
+        except NotAccepted:
+            raise
         except ValueError as error:
             raise NotAccepted from error
 
@@ -184,7 +193,7 @@ def queues() -> Parser[tuple[str, ...]]:
     """What a worker reads: ``high:5,default`` or an array of such; a weight is a whole number above 0."""
 
     def read(raw: object) -> tuple[str, ...]:
-        specs = _items(raw, _text)
+        specs = items(raw, _text)
         try:
             Subscription.parse(specs)
         except ConfigurationError as error:
@@ -236,7 +245,7 @@ def url(*words: str) -> Parser[str]:
 
 def many(item: Parser[T], accepts: str) -> Parser[tuple[T, ...]]:
     """A list of what ``item`` reads: comma-separated text, an array in TOML, a list or tuple in code; may be empty."""
-    return Parser(accepts, lambda raw: _items(raw, item), lambda values: ",".join(map(item.show, values)))
+    return Parser(accepts, lambda raw: items(raw, item), lambda values: ",".join(map(item.show, values)))
 
 
 def _text(raw: object) -> str:
@@ -266,7 +275,8 @@ def _finite(raw: object) -> float:
     return value
 
 
-def _items(raw: object, item: Callable[[object], T]) -> tuple[T, ...]:
+def items(raw: object, item: Callable[[object], T]) -> tuple[T, ...]:
+    """What a text with commas or an array holds, each read by ``item``."""
     if isinstance(raw, str):
         raw = raw.split(",") if raw.strip() else ()
     if not isinstance(raw, list | tuple):

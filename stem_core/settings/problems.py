@@ -36,11 +36,14 @@ def show_raw(raw: object, *, hidden: bool = False, credentials: bool = False) ->
     return shown if len(shown) <= _LONGEST_SHOWN else shown[: _LONGEST_SHOWN - 3] + "..."
 
 
-def invalid_value(key: Key, found: Found) -> InvalidSetting:
+def invalid_value(key: Key, found: Found, *, hint: str = "") -> InvalidSetting:
     """A value that the parser of its setting refused."""
     raw = show_raw(found.raw, hidden=found.hidden or key.secret, credentials=key.parse.credentials)
     return InvalidSetting(
-        f"{found.origin}: {found.key} = {raw}: expected {key.parse.accepts}", key=key.dotted, origin=str(found.origin)
+        f"{found.origin}: {found.key} = {raw}: expected {key.parse.accepts}",
+        key=key.dotted,
+        origin=str(found.origin),
+        hint=hint,
     )
 
 

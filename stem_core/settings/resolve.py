@@ -236,9 +236,9 @@ def _value(sources: Sources, key: Key) -> tuple[Any, Origin]:
         return key.default, DEFAULT
     try:
         return key.parse(found.raw), found.origin
-    except parsers.NotAccepted:
+    except parsers.NotAccepted as refused:
         # The parser's own words may hold the value, and that may be a secret.
-        raise problems.invalid_value(key, found) from None
+        raise problems.invalid_value(key, found, hint=refused.hint) from None
 
 
 def _refuse_clashes(sections: Sequence[SettingsSection], keys: Iterable[Key]) -> None:

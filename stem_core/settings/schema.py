@@ -8,6 +8,7 @@ import attrs
 
 from stem_core.model import Routing
 from stem_core.settings import parsers as p
+from stem_core.settings import shares
 from stem_core.settings.declaration import SettingsSection, setting
 
 
@@ -97,11 +98,41 @@ class WorkerSettings:
         option="--broadcast",
         help="Broadcast channels to listen to; they are declared in the routing configuration.",
     )
+    exclude: tuple[str, ...] = setting(
+        (),
+        parse=p.many(p.queue(), "names of queues, such as bulk,images"),
+        help="Queues to leave out of those to read.",
+    )
+    reserve: tuple[tuple[str, int], ...] = setting(
+        (), parse=shares.slots(), help="Slots that only this queue may use, as QUEUE=NUMBER."
+    )
+    limit: tuple[tuple[str, int], ...] = setting(
+        (), parse=shares.slots(), help="The most slots that this queue may use, as QUEUE=NUMBER."
+    )
     concurrency: int | None = setting(
         None, parse=p.integer(1), unset="derived from the tasks", help="How many tasks run at once."
     )
     replicas: int = setting(
         1, parse=p.integer(1), help="How many worker processes 'stem worker' keeps running, each with all its slots."
+    )
+    autoscale: tuple[int, int] | None = setting(
+        None,
+        parse=shares.span(),
+        unset="the concurrency is fixed",
+        help="Let the concurrency follow the work, from MIN to MAX.",
+    )
+    autoscale_interval: float = setting(
+        1.0, parse=p.duration(0.05), help="Time between two looks at the queues, and between two steps up."
+    )
+    autoscale_backlog: float = setting(
+        1.0, parse=p.number(0.0), help="Step up when more tasks than this are ready for each slot."
+    )
+    autoscale_age: float = setting(
+        2.0, parse=p.duration(), help="Step up when the oldest ready task has waited longer than this."
+    )
+    autoscale_idle: float = setting(30.0, parse=p.duration(0.05), help="Step down when slots were idle for this long.")
+    autoscale_step: float = setting(
+        0.25, parse=p.number(0.01, 1.0), help="One step as a part of the concurrency; at least one slot."
     )
     strategy: str = setting(
         "auto",

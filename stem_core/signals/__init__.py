@@ -7,6 +7,8 @@ from stem_core.signals.events import (
     AfterTaskPublishEvent,
     BeforeTaskPublishEvent,
     Event,
+    QueuePausedEvent,
+    QueueResumedEvent,
     TaskCrashedEvent,
     TaskDeadLetteredEvent,
     TaskEvent,
@@ -28,6 +30,7 @@ from stem_core.signals.events import (
     WorkerHeartbeatEvent,
     WorkerInitEvent,
     WorkerReadyEvent,
+    WorkerScaledEvent,
     WorkerShutdownEvent,
     WorkerStoppingEvent,
 )
@@ -39,6 +42,8 @@ __all__ = [
     "Event",
     "Handler",
     "Listener",
+    "QueuePausedEvent",
+    "QueueResumedEvent",
     "Signal",
     "Signals",
     "TaskCrashedEvent",
@@ -62,6 +67,7 @@ __all__ = [
     "WorkerHeartbeatEvent",
     "WorkerInitEvent",
     "WorkerReadyEvent",
+    "WorkerScaledEvent",
     "WorkerShutdownEvent",
     "WorkerStoppingEvent",
 ]

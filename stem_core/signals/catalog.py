@@ -49,6 +49,9 @@ class Signals:
         self.worker_shutdown = self._signal(events.WorkerShutdownEvent)
         self.worker_child_init = self._signal(events.WorkerChildInitEvent)
         self.worker_child_shutdown = self._signal(events.WorkerChildShutdownEvent)
+        self.queue_paused = self._signal(events.QueuePausedEvent)
+        self.queue_resumed = self._signal(events.QueueResumedEvent)
+        self.worker_scaled = self._signal(events.WorkerScaledEvent)
 
     def _signal(self, event: type[E]) -> Signal[E]:
         board = self._boards.setdefault(event.event_name, Board(self.errors))

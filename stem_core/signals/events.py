@@ -295,5 +295,41 @@ class WorkerChildShutdownEvent(WorkerEvent):
     tasks: int
 
 
+@value
+class QueuePausedEvent(WorkerEvent):
+    """The worker claims nothing of this queue any more; what it held of it and had not started is back in the queue."""
+
+    event_name: ClassVar[str] = "queue-paused"
+    queue: str
+    #: What asked for it.
+    reason: str = ""
+
+
+@value
+class QueueResumedEvent(WorkerEvent):
+    """The worker claims of this queue again."""
+
+    event_name: ClassVar[str] = "queue-resumed"
+    queue: str
+    #: What asked for it.
+    reason: str = ""
+
+
+@value
+class WorkerScaledEvent(WorkerEvent):
+    """The worker has another number of slots now."""
+
+    event_name: ClassVar[str] = "worker-scaled"
+    #: Slots before.
+    previous: int
+    #: Slots now, and the prefetch that goes with them.
+    concurrency: int
+    prefetch: int
+    #: Why: what the autoscaler saw, or who asked for it.
+    reason: str
+    #: Whether somebody set the number by hand, so that it does not follow the work.
+    pinned: bool = False
+
+
 #: The event is the record that the state store keeps: one class, one list of fields.
 WorkerHeartbeatEvent = Heartbeat

@@ -15,6 +15,8 @@ from stem_core.model import Delivery, Header, Outcome, Progress
 if TYPE_CHECKING:
     from stem_core.tasks.context import TaskContext
     from stem_core.tasks.task import AnyTask
+    from stem_core.worker.lanes import Lanes
+    from stem_core.worker.waiting import LaneWaiting
 
 
 class Stage(Enum):
@@ -110,11 +112,13 @@ class InFlight:
     def __init__(self) -> None:
         self._entries: dict[str, Entry] = {}
         #: Prefetched entries in the order of delivery: intake appends, the slots take from the left.
-        self.waiting: deque[Entry] = deque()
+        self.waiting: deque[Entry] | LaneWaiting = deque()
         #: How many are in a slot now; kept by the slots.
         self.running = 0
         #: How many suspects are held; kept by add and remove.
         self.suspects = 0
+        #: What is held of each queue; kept by add and remove. None: no queue has slots of its own.
+        self.lanes: Lanes | None = None
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -131,9 +135,13 @@ class InFlight:
         self._entries[entry.delivery.message.id] = entry
         if entry.delivery.crashes:
             self.suspects += 1
+        if self.lanes is not None:
+            self.lanes.enter(entry.delivery.receipt.queue)
 
     def remove(self, entry: Entry) -> None:
-        """Let go of an entry; its end is confirmed or it was lost."""
+        """Let go of an entry; its end is confirmed or it was lost. The first time counts."""
+        if entry.stage is Stage.GONE:
+            return
         entry.stage = Stage.GONE
         held = entry.delivery.message.id
         # A message that was lost may have been granted to this same worker again: only the own entry goes.
@@ -141,6 +149,8 @@ class InFlight:
             del self._entries[held]
         if entry.delivery.crashes:
             self.suspects -= 1
+        if self.lanes is not None:
+            self.lanes.leave(entry.delivery.receipt.queue)
 
     def snapshot(self) -> list[Entry]:
         """All entries at this moment; safe from any thread."""

@@ -16,6 +16,7 @@ from stem_core.worker.announce import Announcer
 from stem_core.worker.backoff import Backoff
 from stem_core.worker.cancellation import interrupt
 from stem_core.worker.inflight import Entry, InFlight, Stage
+from stem_core.worker.lanes import LaneClaims
 from stem_core.worker.settle import Settler
 from stem_core.worker.slots import Slots
 
@@ -42,9 +43,18 @@ class Intake:
         prefetch: int,
         lease: float,
         call_timeout: float,
+        lanes: LaneClaims | None = None,
     ) -> None:
         self._broker = broker
         self._subscription = subscription
+        #: Queues that are not to be claimed for now.
+        self.paused: frozenset[str] = frozenset()
+        #: What is read now: the subscription without what is paused.
+        self.reading = subscription
+        #: What to ask for where queues have slots of their own; None: every slot is for every queue.
+        self._lanes = lanes
+        #: Queues that the last look left out, because their lanes have no room worth a claim.
+        self._shut: tuple[str, ...] = ()
         self._inflight = inflight
         self._slots = slots
         self._settler = settler
@@ -72,13 +82,17 @@ class Intake:
         """Claim until :meth:`close`; ends with no claim under way."""
         backoff = Backoff()
         while self._open:
-            room = self._room()
+            reading = self.reading
+            wanted, room = self._wanted()
+            held = len(self._inflight)
             if room == 0:
+                if not held:
+                    # There may be work, but none that this worker takes at present.
+                    self.idle.set()
                 await self._sleep_until_room()
                 continue
-            held = len(self._inflight)
             try:
-                deliveries = await self._claim(room)
+                deliveries = await self._claim(wanted, room)
             except StoreError as error:
                 if not self.failing:
                     logger.warning("cannot reach the broker, trying on: %s", error)
@@ -91,33 +105,57 @@ class Intake:
             backoff.reset()
             if deliveries:
                 await self._admit(deliveries)
-            elif (held and not len(self._inflight)) or self._may_take_a_suspect():
-                # What was held has ended since, and may have left work behind that this claim could not see.
+            elif (held and not len(self._inflight)) or self._may_take_more() or reading is not self.reading:
+                # What was held has ended since, and may have left work behind that this claim could not see; or
+                # there is more to ask for than there was.
                 continue
             else:
                 if not held:
                     self.idle.set()
-                await self._sleep_on(self._broker.wait_for_work(self._subscription, IDLE_WAIT))
+                await self._sleep_on(self._broker.wait_for_work(wanted, IDLE_WAIT))
 
     def released(self) -> None:
         """The settler let go of deliveries: there may be room."""
         # Waiting for work is not disturbed: after every single job of a quiet queue it would be a claim for nothing.
-        if self._wants_room or not len(self._inflight) or self._may_take_a_suspect():
+        if self._wants_room or not len(self._inflight) or self._may_take_more():
             self.wake()
 
-    def _may_take_a_suspect(self) -> bool:
-        """Whether the next claim may bring what the last one had to leave."""
-        return self._left_suspects and not self._inflight.suspects
+    def _may_take_more(self) -> bool:
+        """Whether the next claim may bring what the last one had to leave: a suspect, or something of a full lane."""
+        if self._left_suspects and not self._inflight.suspects:
+            return True
+        return bool(self._shut) and self._lanes is not None and any(map(self._lanes.worth, self._shut))
 
     def wake(self) -> None:
         """Look again now."""
         if self._sleeper is not None:
             self._sleeper.cancel()
 
+    def pause(self, queue: str) -> None:
+        """Claim nothing of this queue until :meth:`resume`. What a claim under way brings of it is handed back."""
+        self._read_all_but(self.paused | {queue})
+
+    def resume(self, queue: str) -> None:
+        """Claim of this queue again."""
+        self._read_all_but(self.paused - {queue})
+
+    def _read_all_but(self, paused: frozenset[str]) -> None:
+        self.paused = paused
+        self.reading = self._subscription.without(paused) if paused else self._subscription
+        self.wake()
+
     def close(self) -> None:
         """Claim nothing more. What a claim under way brings is handed back by :meth:`run`."""
         self._open = False
         self.wake()
+
+    def _wanted(self) -> tuple[Subscription, int]:
+        """What to claim now, and how much in all; 0 for nothing."""
+        if self._lanes is None:
+            return self.reading, self._room() if self.reading.queues else 0
+        wanted = self._lanes.wanted(self.reading)
+        self._shut = tuple(queue for queue in self.reading.queues if queue not in wanted.queues)
+        return wanted, sum(wanted.caps)
 
     def _room(self) -> int:
         capacity = self._slots.concurrency + self.prefetch
@@ -129,14 +167,33 @@ class Intake:
             return 0
         return room
 
-    async def _claim(self, room: int) -> list[Delivery]:
+    async def _claim(self, wanted: Subscription, room: int) -> list[Delivery]:
         self._turn += 1
         self._claimed_at = self._clock.monotonic()
         suspects = 0 if self._inflight.suspects else 1
         self._left_suspects = suspects == 0
+        if self._lanes is None:
+            return await self._ask(wanted, room, suspects)
+        shared = min(room, self._lanes.shared)
+        deliveries = await self._ask(wanted, shared, suspects) if shared else []
+        # What is kept free for one queue is asked for by itself: a claim of several would give it to any of them.
+        owed = self._lanes.owed(wanted, [delivery.receipt.queue for delivery in deliveries])
+        if owed.queues:
+            if any(delivery.crashes for delivery in deliveries):
+                suspects = 0
+                self._left_suspects = True
+            try:
+                deliveries = [*deliveries, *await self._ask(owed, sum(owed.caps), suspects)]
+            except StoreError:
+                # What the first has brought is held; the next claim will tell whether the broker answers.
+                if not deliveries:
+                    raise
+        return deliveries
+
+    async def _ask(self, wanted: Subscription, limit: int, suspects: int) -> list[Delivery]:
         # A claim is never cancelled: what it had granted would be lost until the lease ends. It is watched instead.
         claim = self._loop.create_task(
-            self._broker.receive(self._subscription.turned(self._turn), room, self._lease, suspects=suspects)
+            self._broker.receive(wanted.turned(self._turn), limit, self._lease, suspects=suspects)
         )
         while not claim.done():
             await asyncio.wait((claim,), timeout=self._call_timeout)
@@ -162,10 +219,12 @@ class Intake:
             inflight.add(entry)
             if heard:
                 await self._announcer.received(entry)
-            if self._open:
-                inflight.waiting.append(entry)
-            else:
+            if not self._open:
                 self._settler.take(entry, HandedBack(reason="shutdown"))
+            elif self.paused and delivery.receipt.queue in self.paused:
+                self._settler.take(entry, HandedBack(reason="paused"))
+            else:
+                inflight.waiting.append(entry)
         self._slots.start_waiting()
 
     async def _sleep_until_room(self) -> None:

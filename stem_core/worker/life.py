@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
-import secrets
 import socket
-from collections.abc import Callable, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +17,7 @@ from stem_core.model import HEARTBEATS, Heartbeat, WorkerPhase
 from stem_core.tasks import import_tasks
 from stem_core.worker.banner import banner, warnings
 from stem_core.worker.draining import Draining
-from stem_core.worker.identity import claim_identity, host_name
+from stem_core.worker.identity import claim_identity
 from stem_core.worker.inflight import Entry, InFlight
 from stem_core.worker.lifespan import StoppedAtStart, enter_lifespan
 from stem_core.worker.line import Line, build_line
@@ -29,8 +28,10 @@ from stem_core.worker.pulse import FINAL, Pulse
 from stem_core.worker.racing import first
 from stem_core.worker.revocations import Revocations
 from stem_core.worker.starting import start_strategies
+from stem_core.worker.steering import Steering
 from stem_core.worker.stopping import StopMachine, StopMode
 from stem_core.worker.view import WorkerView
+from stem_core.worker.vitals import Vitals
 from stem_core.worker.watchdog import Watchdog
 
 if TYPE_CHECKING:
@@ -61,9 +62,10 @@ class Life:
         if self.plan.isolated:
             # Better here than in the first child.
             locate(app, self._settings.app.app)
-        self._incarnation = secrets.token_hex(8)
-        self._started_at = clock.now()
         self._inflight = InFlight()
+        self._vitals = Vitals(
+            plan=self.plan, clock=clock, inflight=self._inflight, interval=self._settings.worker.heartbeat_interval
+        )
         self._revocations = Revocations(clock)
         self._os_signals: socket.socket | None = None
         self._announce: Callable[[str], None] = logger.info
@@ -73,6 +75,8 @@ class Life:
         self._early_stop: tuple[StopMode, str, float | None] | None = None
         self._view: WorkerView | None = None
         self._line: Line | None = None
+        #: What is to be changed, in the order it was asked for.
+        self._steered: deque[Callable[[Steering], Coroutine[Any, Any, None]]] = deque()
         self._failure: BaseException | None = None
         self._failed = asyncio.Event()
         self._news = News(app.signals, clock, self.plan)
@@ -124,22 +128,18 @@ class Life:
 
     def heartbeat(self) -> Heartbeat:
         """The record of this moment; any thread."""
-        options, inflight = self._settings.worker, self._inflight
-        return Heartbeat(
-            worker=self.plan.worker,
-            host=host_name(),
-            pid=os.getpid(),
-            incarnation=self._incarnation,
-            phase=self.phase,
-            health=self._health(),
-            queues=self.plan.subscription.queues,
-            concurrency=self.plan.concurrency,
-            running=inflight.running,
-            prefetched=len(inflight.waiting),
-            started_at=self._started_at,
-            at=self._clock.now(),
-            interval=options.heartbeat_interval,
-        )
+        return self._vitals.heartbeat(self.phase)
+
+    def steer(self, action: Callable[[Steering], Coroutine[Any, Any, None]]) -> None:
+        """Change something of the worker, from any thread; what comes too early is done when it is ready."""
+        self._steered.append(action)
+        if self._view is not None:
+            self._view.post(self._do_steer)
+
+    def _do_steer(self) -> None:
+        if self._line is not None:
+            while self._steered:
+                self._news.spawn(self._steered.popleft()(self._line.steering))
 
     async def idle(self, *, wait_for_delayed: bool) -> None:
         """Return when there is nothing to do, or the worker stops."""
@@ -166,7 +166,7 @@ class Life:
             soft_margin=options.soft_margin,
             hard_margin=options.hard_margin,
         )
-        self._view = view = self._make_view(loop, machine)
+        self._view = self._vitals.view = view = self._make_view(loop, machine)
         failed = True
         try:
             await self._news.init()
@@ -182,16 +182,18 @@ class Life:
                 pulse = Pulse(view, lambda: open_session(self._app), os_signals=self._os_signals)
                 await stack.enter_async_context(pulse)
                 state = await enter_lifespan(self._app, stack, machine)
-                self._line = line = build_line(
+                self._line = self._vitals.line = line = build_line(
                     session,
                     self._settings,
                     self.plan,
                     self._revocations,
                     state=state,
                     view=view,
+                    spawn=self._news.spawn,
                 )
                 line.slots.on_lost = self._on_lost
                 await start_strategies(line.strategies.values(), machine)
+                self._do_steer()
                 await self._serve(line, machine, session)
             if self._worn:
                 raise WorkerFailed(
@@ -287,15 +289,6 @@ class Life:
             on_failure=self._on_failure,
         )
 
-    def _health(self) -> str:
-        view, line = self._view, self._line
-        if view is not None and view.watchdog.wedged:
-            return "wedged"
-        failing = line is not None and (line.intake.failing or line.settler.failing)
-        if failing or (view is not None and view.renewal_failing):
-            return "degraded"
-        return "busy" if self._inflight.running else "idle"
-
     def _on_interrupt(self, entry: Entry) -> None:
         if self._line is not None:
             self._line.on_interrupt(entry)
@@ -306,8 +299,9 @@ class Life:
                 self._news.spawn(self._line.announcer.progress(entry))
 
     def _on_lost(self, lost: int) -> None:
-        if lost > self.plan.concurrency * MAX_LOST and self._machine is not None and not self._worn:
-            self._worn = f"{lost} of {self.plan.concurrency} slots are lost to tasks that do not end"
+        slots = self._line.slots.concurrency if self._line is not None else self.plan.concurrency
+        if lost > slots * MAX_LOST and self._machine is not None and not self._worn:
+            self._worn = f"{lost} of {slots} slots are lost to tasks that do not end"
             self._machine.request("warm", self._worn)
 
     def _on_failure(self, error: BaseException) -> None:

@@ -12,16 +12,20 @@ from stem_core.contracts import ConcurrencyStrategy
 from stem_core.model import HandedBack
 from stem_core.tasks import TaskContext
 from stem_core.worker.announce import Announcer
+from stem_core.worker.autoscaler import Autoscaler
 from stem_core.worker.broadcasts import Service, listen
 from stem_core.worker.cancellation import Deadlines, interrupt, kill
 from stem_core.worker.executor import Executor
 from stem_core.worker.gate import Gate
 from stem_core.worker.inflight import Entry, InFlight, Stage
 from stem_core.worker.intake import Intake
+from stem_core.worker.lanes import LaneClaims, Lanes
 from stem_core.worker.limits import Enforcer
 from stem_core.worker.remote import WorkerInvoker, child_plan
 from stem_core.worker.settle import Settler
 from stem_core.worker.slots import Slots
+from stem_core.worker.steering import Spawn, Steering
+from stem_core.worker.waiting import LaneWaiting
 
 if TYPE_CHECKING:
     from stem_core.client.session import Session
@@ -42,6 +46,7 @@ class Line:
     announcer: Announcer
     deadlines: Deadlines
     strategies: Mapping[str, ConcurrencyStrategy]
+    steering: Steering
     #: What goes on beside the claims, and ends with them: each is started once, and cancelled when a stop begins.
     services: tuple[Service, ...] = ()
 
@@ -88,10 +93,18 @@ class Line:
 
 
 def build_line(
-    session: Session, settings: Settings, plan: Plan, revocations: Revocations, *, state: object, view: WorkerView
+    session: Session,
+    settings: Settings,
+    plan: Plan,
+    revocations: Revocations,
+    *,
+    state: object,
+    view: WorkerView,
+    spawn: Spawn,
 ) -> Line:
-    """Put a line together on the running loop. ``state`` is what the app's lifespan yielded."""
-    inflight, clock, app, options = view.inflight, session.clock, session.app, settings.worker
+    """Put a line together on the running loop. ``state`` is what the app's lifespan yielded, ``spawn`` runs handlers
+    of signals that nobody waits for."""
+    inflight, clock, app = view.inflight, session.clock, session.app
     announcer = Announcer(app.signals, clock, plan.worker, max_message_size=settings.app.max_message_size)
     deadlines = Deadlines(asyncio.get_running_loop())
     on_life = _on_life(view)
@@ -102,41 +115,27 @@ def build_line(
         plan=lambda: child_plan(app, settings, plan, owns_process=view.owns_process),
     )
     strategies = {name: provider.open(invoker, plan.concurrency) for name, provider in plan.providers.items()}
-    gate = Gate(
-        app.tasks,
-        revocations,
-        clock,
-        max_message_size=settings.app.max_message_size,
-        max_crashes=options.max_crashes,
-        unknown_task_grace=options.unknown_task_grace,
-    )
     settler = Settler(session, inflight, announcer, worker=plan.worker, result_ttl=settings.app.result_ttl)
     executor = _executor(session, settings, plan, strategies, deadlines, state=state, view=view, on_life=on_life)
     invoker.on_begin = _begun(executor, view)
+    running, claims = _lanes(plan, inflight)
     slots = Slots(
         inflight,
-        gate=gate,
+        gate=_gate(session, settings, revocations),
         executor=executor,
         settler=settler,
         announcer=announcer,
         signals=app.signals,
         concurrency=plan.concurrency,
+        lanes=running,
     )
     deadlines.on_overrun = Enforcer(executor, slots, settler).overrun
-    intake = Intake(
-        session.broker,
-        plan.subscription,
-        inflight,
-        slots=slots,
-        settler=settler,
-        announcer=announcer,
-        signals=app.signals,
-        clock=clock,
-        prefetch=plan.prefetch,
-        lease=options.lease,
-        call_timeout=options.call_timeout,
-    )
+    intake = _intake(session, settings, plan, claims, inflight=inflight, slots=slots, settler=settler, told=announcer)
     settler.on_released = intake.released
+    steering = Steering(
+        plan, app.signals, clock, inflight, intake, slots, settler, running, tuple(strategies.values()), spawn
+    )
+    autoscaler = Autoscaler(session, settings.worker, inflight=inflight, intake=intake, steering=steering)
     return Line(
         inflight=inflight,
         intake=intake,
@@ -145,7 +144,60 @@ def build_line(
         announcer=announcer,
         deadlines=deadlines,
         strategies=strategies,
-        services=listen(session, plan.broadcasts, inflight, slots=slots, settler=settler, announcer=announcer),
+        steering=steering,
+        services=(
+            *listen(session, plan.broadcasts, inflight, slots=slots, settler=settler, announcer=announcer),
+            *(() if plan.autoscale is None else (autoscaler.run,)),
+        ),
+    )
+
+
+def _gate(session: Session, settings: Settings, revocations: Revocations) -> Gate:
+    return Gate(
+        session.app.tasks,
+        revocations,
+        session.clock,
+        max_message_size=settings.app.max_message_size,
+        max_crashes=settings.worker.max_crashes,
+        unknown_task_grace=settings.worker.unknown_task_grace,
+    )
+
+
+def _lanes(plan: Plan, inflight: InFlight) -> tuple[Lanes | None, LaneClaims | None]:
+    """What counts by queue; nothing of it where every slot is for every queue."""
+    if not plan.lanes:
+        return None, None
+    running = Lanes(plan.lanes, plan.concurrency)
+    widened = plan.lanes.widened(plan.concurrency, plan.prefetch)
+    inflight.lanes = Lanes(widened, plan.concurrency + plan.prefetch)
+    inflight.waiting = LaneWaiting(running)
+    return running, LaneClaims(running, inflight.lanes)
+
+
+def _intake(
+    session: Session,
+    settings: Settings,
+    plan: Plan,
+    lanes: LaneClaims | None,
+    *,
+    inflight: InFlight,
+    slots: Slots,
+    settler: Settler,
+    told: Announcer,
+) -> Intake:
+    return Intake(
+        session.broker,
+        plan.subscription,
+        inflight,
+        slots=slots,
+        settler=settler,
+        announcer=told,
+        signals=session.app.signals,
+        clock=session.clock,
+        prefetch=plan.prefetch,
+        lease=settings.worker.lease,
+        call_timeout=settings.worker.call_timeout,
+        lanes=lanes,
     )
 
 

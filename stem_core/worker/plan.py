@@ -15,6 +15,8 @@ from stem_core.tasks import TaskRegistry
 from stem_core.tasks.task import AnyTask
 from stem_core.worker.cpus import usable_cpus
 from stem_core.worker.identity import worker_id
+from stem_core.worker.lanes import LaneRules
+from stem_core.worker.subscribing import lane_rules, subscribe
 
 if TYPE_CHECKING:
     from stem_core.plugins.registry import Registry
@@ -30,17 +32,25 @@ class Plan:
 
     worker: str
     subscription: Subscription
+    #: Slots at the start.
     concurrency: int
     #: Why this many slots, for the banner.
     concurrency_reason: str
+    #: Prefetch at the start.
     prefetch: int
+    #: How the prefetch follows the concurrency; None: it is fixed.
+    prefetch_multiplier: float | None
+    #: The least and the most slots; None: their number is fixed.
+    autoscale: tuple[int, int] | None
+    #: Slots that are for some queues only.
+    lanes: LaneRules
     #: Strategy by name of the task.
     strategy_of: dict[str, str]
     #: The providers of the strategies in use, by name.
     providers: dict[str, StrategyProvider]
     #: Tasks that run in child processes.
     isolated: frozenset[str]
-    #: The most child processes.
+    #: The most child processes, however many slots there are.
     processes: int
     #: Tasks whose queue this worker does not read, by queue.
     unread: dict[str, list[str]]
@@ -49,6 +59,16 @@ class Plan:
     #: Tasks that go to a channel which this worker does not listen to, by channel.
     unheard: dict[str, list[str]] = attrs.field(factory=dict)
 
+    def prefetch_for(self, concurrency: int) -> int:
+        """The prefetch of a worker with so many slots."""
+        if self.prefetch_multiplier is None:
+            return self.prefetch
+        return int(concurrency * self.prefetch_multiplier)
+
+    def children(self, concurrency: int) -> int:
+        """The child processes of a worker with so many slots."""
+        return min(concurrency, self.processes)
+
 
 def make_plan(settings: Settings, tasks: TaskRegistry, strategies: Registry[StrategyProvider]) -> Plan:
     """Raises:
@@ -56,7 +76,7 @@ def make_plan(settings: Settings, tasks: TaskRegistry, strategies: Registry[Stra
     """
     options = settings.worker
     default_queue = settings.app.default_queue
-    subscription = Subscription.parse(options.queues or (default_queue,), strict=options.strict)
+    subscription = subscribe(settings)
     for task in tasks:
         # An annotation that leads nowhere fails here, at the start, and not in the first run of the task.
         _ = task.takes_context
@@ -70,13 +90,19 @@ def make_plan(settings: Settings, tasks: TaskRegistry, strategies: Registry[Stra
         queue, channel = settings.app.routing_config.destination(task.name, task.queue or default_queue)
         if queue in (subscription.queues if channel is None else broadcasts):
             read.append(task.name)
-        else:
-            (unread if channel is None else unheard).setdefault(queue, []).append(task.name)
+        elif channel is not None:
+            unheard.setdefault(queue, []).append(task.name)
+        elif queue not in options.exclude:
+            unread.setdefault(queue, []).append(task.name)
     isolated = frozenset(name for name, strategy in strategy_of.items() if providers[strategy].isolated)
     for name in sorted(isolated):
         _refuse_main(tasks[name])
     used = [providers[strategy_of[name]] for name in read or strategy_of]
-    concurrency, reason = _concurrency(options.concurrency, used)
+    if options.autoscale is None:
+        concurrency, reason = _concurrency(options.concurrency, used)
+    else:
+        concurrency, reason = options.autoscale[0], "from {} to {}".format(*options.autoscale)
+        _refuse_both(settings)
     prefetch = options.prefetch
     if prefetch is None:
         prefetch = int(concurrency * options.prefetch_multiplier)
@@ -86,10 +112,13 @@ def make_plan(settings: Settings, tasks: TaskRegistry, strategies: Registry[Stra
         concurrency=concurrency,
         concurrency_reason=reason,
         prefetch=prefetch,
+        prefetch_multiplier=options.prefetch_multiplier if options.prefetch is None else None,
+        autoscale=options.autoscale,
+        lanes=lane_rules(settings, subscription, concurrency),
         strategy_of=strategy_of,
         providers=providers,
         isolated=isolated,
-        processes=min(concurrency, options.processes or usable_cpus()),
+        processes=options.processes or usable_cpus(),
         unread=unread,
         broadcasts=broadcasts,
         unheard=unheard,
@@ -118,6 +147,18 @@ def _concurrency(configured: int | None, used: Sequence[StrategyProvider]) -> tu
     if any(provider.isolated for provider in used):
         return usable_cpus(), "some tasks in processes"
     return min(32, usable_cpus() + 4), "some tasks in threads"
+
+
+def _refuse_both(settings: Settings) -> None:
+    concurrency, autoscale = settings.origin("worker.concurrency"), settings.origin("worker.autoscale")
+    if concurrency.kind != "default":
+        raise InvalidSetting(
+            f"{concurrency}: worker.concurrency = {settings.worker.concurrency}: the number of slots is left to "
+            f"worker.autoscale, which is {'{},{}'.format(*settings.worker.autoscale or ())} ({autoscale})",
+            key="worker.concurrency",
+            origin=str(concurrency),
+            hint="keep one of the two: a fixed number of slots, or a range",
+        )
 
 
 def _strategy(task: AnyTask, preferred: str, strategies: Registry[StrategyProvider]) -> str:

@@ -14,6 +14,7 @@ from stem_core.worker.announce import Announcer
 from stem_core.worker.executor import Executor
 from stem_core.worker.gate import Gate
 from stem_core.worker.inflight import Entry, InFlight, Stage
+from stem_core.worker.lanes import Lanes
 from stem_core.worker.stacks import coroutine_stack
 
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ class Slots:
         announcer: Announcer,
         signals: Signals,
         concurrency: int,
+        lanes: Lanes | None = None,
     ) -> None:
         self._inflight = inflight
         self._gate = gate
@@ -44,6 +46,8 @@ class Slots:
         self._announcer = announcer
         self._prerun = signals.task_prerun
         self.concurrency = concurrency
+        #: What runs of each queue; None: every slot is for every queue.
+        self._lanes = lanes
         self._loop = asyncio.get_running_loop()
         # Tasks are started from the end of other tasks; a copy of the worker's own context keeps what one task set
         # out of the next.
@@ -68,13 +72,18 @@ class Slots:
 
     def start_waiting(self) -> None:
         """Fill the free slots from what is prefetched."""
-        inflight = self._inflight
+        inflight, lanes = self._inflight, self._lanes
         waiting = inflight.waiting
         while waiting and self._open and inflight.running < self.concurrency:
             entry = waiting.popleft()
+            if entry is None:
+                # All that wait are of lanes that are full.
+                return
             if entry.stage is not Stage.PREFETCHED:
                 continue
             entry.stage = Stage.RUNNING
+            if lanes is not None:
+                lanes.enter(entry.delivery.receipt.queue)
             inflight.running += 1
             self._idle.clear()
             entry.asyncio_task = self._loop.create_task(
@@ -99,6 +108,8 @@ class Slots:
         finally:
             inflight = self._inflight
             inflight.running -= 1
+            if self._lanes is not None:
+                self._lanes.leave(entry.delivery.receipt.queue)
             self._lost.discard(entry)
             if entry.interrupt == "lease-lost":
                 entry.outcome = outcome
@@ -131,6 +142,15 @@ class Slots:
         unstarted = [entry for entry in self._inflight.waiting if entry.stage is Stage.PREFETCHED]
         self._inflight.waiting.clear()
         return unstarted
+
+    def withdraw(self, queue: str) -> list[Entry]:
+        """What is prefetched of this queue and has not started; it does not wait for a slot any more."""
+        waiting = list(self._inflight.waiting)
+        self._inflight.waiting.clear()
+        for entry in waiting:
+            if entry.delivery.receipt.queue != queue:
+                self._inflight.waiting.append(entry)
+        return [entry for entry in waiting if entry.delivery.receipt.queue == queue and entry.stage is Stage.PREFETCHED]
 
     async def drained(self) -> None:
         """Return when nothing runs but what was left behind."""

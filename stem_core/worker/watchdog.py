@@ -6,9 +6,29 @@ import asyncio
 import logging
 
 from stem_core.clock import Clock
+from stem_core.model import WorkerHealth
 from stem_core.worker.stacks import all_stacks
 
 logger = logging.getLogger("stem_core.worker")
+
+
+def health_of(*, wedged: bool, failing: bool, free: int, running: int, waiting: int) -> WorkerHealth:
+    """How a worker is; the worst that holds.
+
+    Args:
+        wedged: Its loop does not turn.
+        failing: A store does not answer.
+        free: Slots with nothing to run; none left, or fewer than none after their number has been lowered.
+        running: Deliveries in slots.
+        waiting: Prefetched deliveries.
+    """
+    if wedged:
+        return "wedged"
+    if failing:
+        return "degraded"
+    if free <= 0 and waiting:
+        return "saturated"
+    return "busy" if running else "idle"
 
 
 class Watchdog:

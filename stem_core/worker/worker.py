@@ -7,16 +7,19 @@ import gc
 import logging
 import sys
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from stem_core.clock import SYSTEM_CLOCK, Clock
-from stem_core.errors import StemError, WorkerFailed
+from stem_core.errors import InvalidOption, StemError, WorkerFailed
 from stem_core.model import Heartbeat, WorkerPhase
 from stem_core.worker.leaving import leave, leaving
 from stem_core.worker.life import Life
 from stem_core.worker.os_signals import caught_signals
+from stem_core.worker.steering import Steering
 from stem_core.worker.stopping import check_mode
+from stem_core.worker.subscribing import too_few_slots
 
 if TYPE_CHECKING:
     from stem_core.client.app import Stem
@@ -92,6 +95,56 @@ class Worker:
             reason: For the log and the signal.
         """
         self._life.request_stop(check_mode(mode), reason, timeout)
+
+    def pause(self, queue: str, *, reason: str = "pause()") -> None:
+        """Claim nothing of this queue until :meth:`resume`; returns at once, from any thread.
+
+        What was prefetched of it goes back, uncounted; what runs goes on. A pause ends with the worker.
+
+        Args:
+            queue: One that this worker reads.
+            reason: For the log and the signal.
+
+        Raises:
+            InvalidOption: the worker does not read this queue.
+        """
+        self._life.steer(partial(Steering.pause, queue=self._read(queue), reason=reason))
+
+    def resume(self, queue: str, *, reason: str = "resume()") -> None:
+        """Claim of this queue again; as :meth:`pause`."""
+        self._life.steer(partial(Steering.resume, queue=self._read(queue), reason=reason))
+
+    def scale(self, concurrency: int, *, reason: str = "scale()") -> None:
+        """Run so many tasks at once from now on, and do not let it follow the work; returns at once, from any thread.
+
+        What runs is never cut: with fewer slots than running tasks, nothing starts for a while. A prefetch that is not
+        set follows.
+
+        Args:
+            concurrency: The number of slots, at least 1 and enough for what is reserved.
+            reason: For the log and the signal.
+
+        Raises:
+            InvalidOption: a number that cannot be.
+        """
+        plan = self._life.plan
+        if isinstance(concurrency, bool) or not isinstance(concurrency, int) or concurrency < 1:
+            raise InvalidOption("concurrency", concurrency, "a whole number of slots, at least 1")
+        if too_few_slots(plan.lanes, plan.subscription, concurrency):
+            reserved = sum(plan.lanes.reserve.values())
+            raise InvalidOption("concurrency", concurrency, f"enough slots for the {reserved} that are reserved")
+        self._life.steer(partial(Steering.scale, slots=concurrency, reason=reason))
+
+    def autoscale(self, *, reason: str = "autoscale()") -> None:
+        """Undo :meth:`scale`: let the concurrency follow the work again, or, without a range, be what it was at the
+        start. Returns at once, from any thread."""
+        self._life.steer(partial(Steering.follow, reason=reason))
+
+    def _read(self, queue: str) -> str:
+        queues = self._life.plan.subscription.queues
+        if queue not in queues:
+            raise InvalidOption("queue", queue, f"a queue that this worker reads: {', '.join(queues)}")
+        return queue
 
     async def __aenter__(self) -> Self:
         """Start; returns when the worker is ready for its first claim."""

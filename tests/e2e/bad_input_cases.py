@@ -605,6 +605,90 @@ Error: Invalid value: --wait: tasks.send_welcome is broadcast on the channel 'ne
 """,
     ),
     BadInput(
+        group=_SETTINGS,
+        name="A range the wrong way round",
+        command="stem worker -A tasks:app --autoscale 10,3",
+        stderr="""\
+stem: error: command line --autoscale: worker.autoscale = '10,3': expected MIN,MAX: two whole numbers above 0, \
+the lesser first, such as 2,50
+  hint: write 3,10
+""",
+    ),
+    BadInput(
+        group=_SETTINGS,
+        name="A fixed number of slots and a range",
+        command="stem worker -A tasks:app -c 4 --autoscale 2,8",
+        stderr="""\
+stem: error: command line --concurrency: worker.concurrency = 4: the number of slots is left to worker.autoscale, \
+which is 2,8 (command line --autoscale)
+  hint: keep one of the two: a fixed number of slots, or a range
+""",
+    ),
+    BadInput(
+        group=_SETTINGS,
+        name="A queue is excluded that is not read",
+        command="stem worker -A tasks:app -Q mail,bulk -X maill",
+        stderr="""\
+stem: error: command line --exclude: worker.exclude = maill: this worker does not read the queue 'maill'
+  hint: did you mean mail?
+""",
+    ),
+    BadInput(
+        group=_SETTINGS,
+        name="Every queue is excluded",
+        command="stem worker -A tasks:app -Q mail -X mail",
+        stderr="""\
+stem: error: command line --exclude: worker.exclude = mail: that leaves no queue to read
+  hint: exclude fewer, or name more queues with -Q
+""",
+    ),
+    BadInput(
+        group=_SETTINGS,
+        name="Slots are reserved for a queue that is not read",
+        command="stem worker -A tasks:app --reserve mail=2",
+        stderr="""\
+stem: error: command line --reserve: worker.reserve = mail=2: this worker does not read the queue 'mail'
+  hint: it reads default; -Q says what it reads
+""",
+    ),
+    BadInput(
+        group=_SETTINGS,
+        name="A limit that says no number",
+        command="stem worker -A tasks:app -Q mail --limit mail",
+        stderr="""\
+stem: error: command line --limit: worker.limit = 'mail': expected slots as QUEUE=NUMBER, each queue once and \
+at least 1, such as mail=2,images=1
+""",
+    ),
+    BadInput(
+        group=_SETTINGS,
+        name="A limit below the reserve",
+        command="stem worker -A tasks:app -Q mail,bulk --reserve mail=3 --limit mail=2",
+        stderr="""\
+stem: error: command line --limit: worker.limit = mail=2: mail may use 2 slots, but 3 are reserved for it \
+(command line --reserve)
+  hint: let no limit be below the reserve of its queue
+""",
+    ),
+    BadInput(
+        group=_SETTINGS,
+        name="More slots are reserved than there are",
+        command="stem worker -A tasks:app -Q mail,bulk -c 2 --reserve mail=3",
+        stderr="""\
+stem: error: command line --reserve: worker.reserve = mail=3: 3 slots are reserved, and the worker has 2
+  hint: reserve less, or raise -c (the MIN of --autoscale)
+""",
+    ),
+    BadInput(
+        group=_SETTINGS,
+        name="Reserves leave nothing for the others",
+        command="stem worker -A tasks:app -Q mail,bulk --autoscale 2,8 --reserve mail=2",
+        stderr="""\
+stem: error: command line --reserve: worker.reserve = mail=2: all 2 slots are reserved, and none is left for bulk
+  hint: reserve less, or raise -c (the MIN of --autoscale)
+""",
+    ),
+    BadInput(
         group=_STORES,
         name="A database in a folder that cannot be written",
         command="stem worker -A tasks:app --broker sqlite:////proc/jobs.db",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -125,7 +125,12 @@ async def bench(app: Stem, *, state: object = None, **options: Any) -> AsyncIter
         on_failure=_ignore,
     )
     async with app.open(producer=False) as session:
-        line = build_line(session, settings, plan, view.revocations, state=state, view=view)
+        spawned: set[asyncio.Task[None]] = set()
+
+        def spawn(work: Coroutine[Any, Any, None]) -> None:
+            spawned.add(asyncio.create_task(work))
+
+        line = build_line(session, settings, plan, view.revocations, state=state, view=view, spawn=spawn)
         view.on_interrupt = line.on_interrupt
         made = Bench(app=app, session=session, plan=plan, line=line, view=view, faults=faults_of_app(app))
         services = [asyncio.create_task(line.settler.run()), asyncio.create_task(line.announcer.run())]

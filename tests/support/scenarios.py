@@ -6,7 +6,8 @@ import itertools
 import signal
 from collections import Counter
 
-from stem_core.model import Subscription, TaskState
+from stem_core.model import HEARTBEATS, Subscription, TaskState
+from stem_core.wire import decode_heartbeat
 from support.worker_proc import Site, Stopwatch, WorkerProc
 
 JOBS, WORKERS, CONCURRENCY, PREFETCH, EVERY = 5_000, 3, 10, 10, 2.0
@@ -91,3 +92,59 @@ async def zombie(site: Site, task: str, *, finished: bool) -> None:
     assert lost
     completions = sum(e["pid"] == zombie.pid and e["id"] in lost for e in site.ledger.events("end"))
     print(f"\nzombie: {len(lost)} deliveries taken over, {completions} completed by it afterwards, none accepted")
+
+
+async def autoscale(site: Site) -> None:
+    """From the least to the most slots under a backlog, back after idling, no turning back in between; all of it told.
+
+    The steps and the spans are shortened, the decisions are those of every worker.
+    """
+    low, high = 2, 12
+    worker = site.worker(
+        "--autoscale",
+        f"{low},{high}",
+        autoscale_interval="200ms",
+        autoscale_idle="600ms",
+        heartbeat_interval="100ms",
+    )
+    watch = Stopwatch()
+    await site.enqueue("work", 0.05, count=500)
+    course: list[int] = []
+    reasons: set[str] = set()
+    idle_at = 0.0
+    async with site.producer().open() as session:
+        while watch.seconds < 60:
+            (record,) = await session.state.list(HEARTBEATS)
+            beat = decode_heartbeat(record.value)
+            assert beat.autoscale == (low, high)
+            assert beat.running <= high
+            course += [beat.concurrency] if course[-1:] != [beat.concurrency] else []
+            reasons.add(beat.scaled)
+            depth = (await session.broker.depth(["default"]))["default"]
+            if not idle_at and not depth.ready + depth.leased:
+                idle_at = watch.seconds
+            if idle_at and course[-1] == low and len(course) > 1:
+                break
+            await session.broker.wait_for_work(Subscription.of("nothing"), 0.05)
+    print(f"\nautoscale: {course}; 500 jobs in {idle_at:.1f} s, back after {watch.seconds - idle_at:.1f} s")
+    peak = course.index(max(course))
+    assert (course[0], max(course), course[-1]) == (low, high, low)
+    assert course[: peak + 1] == sorted(course[: peak + 1])
+    assert course[peak:] == sorted(course[peak:], reverse=True)
+    assert len(site.ledger.events("end")) == 500
+    steps = [
+        line["message"]
+        for line in worker.lines
+        if line["message"].startswith("concurrency: ") and " to " in line["message"]
+    ]
+    assert any("tasks are ready for 2 slots" in step for step in steps)
+    assert any("slots were idle for" in step for step in steps)
+    assert {f"concurrency: {reason}" for reason in reasons - {""}} <= set(steps)
+    # It wakes at once for new work.
+    (id,) = await site.enqueue("work", 0.0)
+    async with site.producer().open() as session:
+        before = watch.seconds
+        assert await session.app.handle(id).result(5) == worker.pid
+        assert watch.seconds - before < 0.5
+    worker.signal(signal.SIGTERM)
+    assert worker.wait() == 0

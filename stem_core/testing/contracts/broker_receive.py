@@ -115,6 +115,15 @@ class ReceiveCases(StoreContract):
         got = [ids(await broker.receive(subscription.turned(turn), 1, LEASE))[0][0] for turn in range(6)]
         assert got == ["a", "b", "c", "a", "b", "c"]
 
+    async def test_caps_bound_what_one_claim_takes_of_each_queue(self, broker: Broker) -> None:
+        for queue in ("a", "b", "c"):
+            await broker.publish(messages(20, queue=queue, prefix=queue))
+        subscription = Subscription.of("a", "b", "c").capped({"a": 2, "b": 30})
+        got = [job[0] for job in ids(await broker.receive(subscription, 18, LEASE))]
+        assert (got.count("a"), got.count("b"), got.count("c")) == (2, 16, 0)
+        strict = Subscription.of("c", "a", strict=True).capped({"c": 3, "a": 5})
+        assert [job[0] for job in ids(await broker.receive(strict, 30, LEASE))] == ["c"] * 3 + ["a"] * 5
+
     async def test_a_subscription_to_nothing_gives_nothing(self, broker: Broker) -> None:
         await broker.publish([message("a")])
         assert await broker.receive(Subscription.of(), 10, LEASE) == []

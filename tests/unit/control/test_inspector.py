@@ -103,6 +103,8 @@ async def test_many_queues_are_counted_in_several_calls(session, monkeypatch):
         ({"phase": "quiet"}, False),
         ({"phase": "warm"}, False),
         ({"phase": "stopped"}, False),
+        ({"paused": ("other",)}, True),
+        ({"paused": ("mail",)}, False),
     ],
 )
 async def test_only_a_worker_that_takes_work_is_a_reader(session, given, reads):

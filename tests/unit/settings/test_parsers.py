@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stem_core.settings import Parser, parsers
+from stem_core.settings import Parser, parsers, shares
 
 
 def refused(parser: Parser[object], raw: object) -> None:
@@ -180,3 +180,50 @@ def test_lists():
     assert parser.show(("a", "b")) == "a,b"
     refused(parser, "a,,b")
     refused(parser, 5)
+
+
+@pytest.mark.parametrize(
+    "raw", ["mail=2, images=1", ["mail=2", "images=1"], {"mail": 2, "images": 1}, (("mail", 2), ["images", 1])]
+)
+def test_slots_by_queue(raw):
+    parser = shares.slots()
+    assert parser(raw) == (("mail", 2), ("images", 1))
+    assert parser(parser.show(parser(raw))) == parser(raw)
+    assert parser("") == ()
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        "mail",
+        "mail=",
+        "=2",
+        "mail=0",
+        "mail=-1",
+        "mail=1.5",
+        "a b=1",
+        "mail=1,mail=2",
+        {"mail": True},
+        [("m", 1, 2)],
+        5,
+    ],
+)
+def test_no_slots(raw):
+    refused(shares.slots(), raw)
+
+
+@pytest.mark.parametrize("raw", ["2,50", " 2 , 50 ", [2, 50], (2, 50)])
+def test_spans(raw):
+    assert shares.span()(raw) == (2, 50)
+    assert shares.span().show((2, 50)) == "2,50"
+
+
+@pytest.mark.parametrize("raw", ["", "2", "2,", "0,5", "1,2,3", "a,b", 5, [True, 2]])
+def test_no_spans(raw):
+    refused(shares.span(), raw)
+
+
+def test_a_span_the_wrong_way_round_is_told_the_right_one():
+    with pytest.raises(parsers.NotAccepted) as caught:
+        shares.span()("10,3")
+    assert caught.value.hint == "write 3,10"

@@ -206,4 +206,4 @@ def test_an_unknown_name_to_disable_is_an_error_with_the_nearest(signals: Signal
 def test_an_unknown_name_without_a_neighbour_lists_the_signals(signals: Signals) -> None:
     with pytest.raises(InvalidSetting) as caught:
         signals.configure(disabled=["xyzzy"])
-    assert caught.value.hint.startswith("signals are after-task-publish, before-task-publish, task-crashed")
+    assert caught.value.hint.startswith("signals are after-task-publish, before-task-publish, queue-paused")

@@ -23,7 +23,7 @@ TASK: dict[str, Any] = {"id": "1", "task": "mail.send", "queue": "mail", "attemp
 def test_every_signal_has_the_name_of_its_event() -> None:
     found = {name: thing for name, thing in vars(Signals()).items() if isinstance(thing, Signal)}
     assert {name: signal.name for name, signal in found.items()} == {name: name.replace("_", "-") for name in found}
-    assert len(found) == 23
+    assert len(found) == 26
 
 
 def test_the_catalogue_is_the_one_of_the_design_that_can_fire() -> None:
@@ -31,7 +31,7 @@ def test_the_catalogue_is_the_one_of_the_design_that_can_fire() -> None:
         "before-task-publish after-task-publish task-received task-prerun task-postrun task-succeeded task-failed "
         "task-retried task-revoked task-expired task-crashed task-rejected task-lease-lost task-handed-back "
         "task-dead-lettered task-progress worker-init worker-ready worker-heartbeat worker-stopping worker-shutdown "
-        "worker-child-init worker-child-shutdown"
+        "worker-child-init worker-child-shutdown queue-paused queue-resumed worker-scaled"
     )
     assert " ".join(signal.name for signal in Signals()) == names
 

@@ -6,7 +6,7 @@ import attrs
 import pytest
 
 from stem_core.errors import StoreRefused
-from stem_core.model import ErrorInfo, Heartbeat, Progress, Revocation, TaskState, TaskStatus
+from stem_core.model import ErrorInfo, Heartbeat, LaneUse, Progress, Revocation, TaskState, TaskStatus
 from stem_core.wire import (
     decode_heartbeat,
     decode_revocation,
@@ -104,3 +104,18 @@ def test_foreign_records_are_a_store_error(decode, what, data):
     with pytest.raises(StoreRefused, match=f"^a stored {what} is unreadable: ") as caught:
         decode(data)
     assert "namespace" in caught.value.hint
+
+
+def test_a_heartbeat_of_a_version_that_knew_less_is_read():
+    older = json.loads(encode_heartbeat(HEARTBEAT))
+    for field in ("paused", "lanes", "prefetch", "autoscale", "scaled"):
+        del older[field]
+    found = decode_heartbeat(json.dumps(older).encode())
+    assert found == HEARTBEAT
+    assert (found.paused, found.lanes, found.prefetch, found.autoscale, found.scaled) == ((), (), None, None, "")
+
+
+def test_the_lanes_of_a_heartbeat_come_back_as_they_were():
+    lanes = (LaneUse(queue="a", running=1, reserve=2), LaneUse(queue="b", running=0, limit=3))
+    beat = attrs.evolve(HEARTBEAT, lanes=lanes, autoscale=(2, 50), paused=("b",))
+    assert decode_heartbeat(encode_heartbeat(beat)) == beat

@@ -74,7 +74,8 @@ class TestConcurrency:
     def test_how_many_children(self, app, monkeypatch, options, children):
         monkeypatch.setattr(planning, "usable_cpus", lambda: 3)
         app.task(name="c", time_limit=5)(plain)
-        assert plan_of(app, **options)[0].processes == children
+        plan, _ = plan_of(app, **options)
+        assert plan.children(plan.concurrency) == children
 
     def test_tasks_of_queues_that_nobody_reads_here_do_not_count(self, app):
         app.task(name="a")(coroutine)
@@ -148,6 +149,63 @@ class TestQueues:
         assert plan_of(app, queues=["high:5", "low"])[0].subscription.weights == (5, 1)
         with pytest.raises(ConfigurationError, match="each once"):
             plan_of(app, queues=["a", "a:2"])
+
+    def test_what_is_excluded_is_not_read_and_not_warned_of(self, app):
+        app.task(name="a", queue="bulk")(coroutine)
+        plan, _ = plan_of(app, queues=["high:5", "low", "bulk"], exclude="bulk")
+        assert (plan.subscription.queues, plan.subscription.weights) == (("high", "low"), (5, 1))
+        assert warnings(app, plan) == []
+
+
+class TestLanes:
+    def test_none_is_nothing_to_count(self, app):
+        assert not plan_of(app)[0].lanes
+
+    @pytest.mark.parametrize(
+        "given", ["mail=2,bulk=1", ["mail=2", "bulk=1"], [("mail", 2), ("bulk", 1)], {"mail": 2, "bulk": "1"}]
+    )
+    def test_are_said_in_several_ways(self, app, given):
+        plan, _ = plan_of(app, queues=["mail", "bulk"], concurrency=5, reserve=given, limit={"bulk": 3})
+        assert (plan.lanes.reserve, plan.lanes.limit) == ({"mail": 2, "bulk": 1}, {"bulk": 3})
+
+    def test_reserves_may_take_all_when_every_queue_has_one(self, app):
+        plan, _ = plan_of(app, queues=["mail", "bulk"], concurrency=3, reserve="mail=2,bulk=1")
+        assert sum(plan.lanes.reserve.values()) == plan.concurrency
+
+    def test_a_limit_above_the_concurrency_is_none(self, app):
+        assert plan_of(app, concurrency=2, limit="default=9")[0].lanes.limit == {"default": 9}
+
+    def test_the_banner_shows_them(self, app):
+        plan, settings = plan_of(app, queues=["mail", "bulk", "x"], reserve="mail=2", limit="mail=4,bulk=3")
+        assert "lanes: mail (2 reserved, at most 4); bulk (at most 3)" in banner(app, settings, plan)
+
+
+class TestAutoscale:
+    def test_begins_with_the_least_and_the_prefetch_follows(self, app):
+        plan, settings = plan_of(app, autoscale="2,50", prefetch_multiplier=1.5)
+        assert (plan.concurrency, plan.prefetch, plan.autoscale) == (2, 3, (2, 50))
+        assert "concurrency: 2 (from 2 to 50); prefetch: 3 to 75" in banner(app, settings, plan)
+
+    def test_children_up_to_the_processors(self, app, monkeypatch):
+        monkeypatch.setattr(planning, "usable_cpus", lambda: 3)
+        app.task(name="c", time_limit=5)(plain)
+        plan, settings = plan_of(app, autoscale=(2, 8))
+        assert "strategy: processes (2 to 3 children); lease: 30 s" in banner(app, settings, plan)
+
+    def test_a_fixed_prefetch_above_twice_the_most_is_warned_of(self, app):
+        app.task(name="a")(coroutine)
+        assert warnings(app, plan_of(app, autoscale="2,10", prefetch=20)[0]) == []
+        (warning,) = warnings(app, plan_of(app, autoscale="2,10", prefetch=21)[0])
+        assert warning == (
+            "prefetch 21 is more than twice the most slots, 10: this worker holds back what others could run; "
+            "leave the prefetch out, and it follows the concurrency"
+        )
+
+    def test_a_number_from_the_environment_beside_a_range_is_refused_too(self, app, monkeypatch):
+        monkeypatch.setenv("STEM_WORKER_CONCURRENCY", "5")
+        app = Stem("p", broker_url="memory://plan", plugins=[])
+        with pytest.raises(ConfigurationError, match=r"environment STEM_WORKER_CONCURRENCY: .* is 2,8 \(code"):
+            plan_of(app, autoscale="2,8")
 
 
 class TestBanner:

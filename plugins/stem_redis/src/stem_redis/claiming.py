@@ -72,7 +72,8 @@ class Claimer:
                 raise
             deliveries += portion
             suspects -= sum(1 for one in portion if one.crashes)
-            if len(portion) < wanted:
+            if len(portion) < wanted or subscription.caps:
+                # Caps hold for the whole claim, so it has one portion; who wants more claims again.
                 break
         return deliveries
 

@@ -1,0 +1,94 @@
+"""How many slots: a decision over what was seen of the queues and of the worker. Values in, a value out."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from stem_core.model._value import value
+
+
+@value
+class ScaleRules:
+    """When to have more slots, and when fewer. Spans are seconds."""
+
+    #: The least and the most slots.
+    low: int
+    high: int
+    #: More ready tasks than this for each slot are a backlog.
+    backlog: float
+    #: A task that has been ready for longer than this is one too, when every slot has something to do.
+    age: float
+    #: Slots that were not needed for so long go.
+    idle: float
+    #: The size of a step as a part of the slots.
+    step: float
+
+
+@value
+class Sample:
+    """What was seen at one moment."""
+
+    #: Monotonic time in seconds.
+    at: float
+    slots: int
+    #: Deliveries in the worker's hands that run or wait for a slot, and slots that are kept free for one queue.
+    held: int
+    #: Tasks that are ready in those of its queues that more slots would serve.
+    ready: int = 0
+    #: Since when the oldest of them has been ready, in seconds.
+    oldest: float = 0.0
+
+
+@value
+class Decision:
+    """Have so many slots from now on, and why."""
+
+    slots: int
+    reason: str
+
+
+def decide(rules: ScaleRules, samples: Sequence[Sample]) -> Decision | None:
+    """What follows from these samples, the latest last; None: nothing.
+
+    One step up when the last two both show a backlog. One step down when slots were idle in every one since the last
+    change, for as long as the rules say; never below what is held.
+    """
+    last = samples[-1]
+    if not rules.low <= last.slots <= rules.high:
+        slots = min(max(rules.low, last.slots), rules.high)
+        return Decision(slots=slots, reason=f"back into the range from {rules.low} to {rules.high}")
+    backlog = _backlog(rules, last)
+    if backlog:
+        again = len(samples) > 1 and _backlog(rules, samples[-2])
+        if not again or last.slots == rules.high:
+            return None
+        slots = min(rules.high, last.slots + max(1, math.ceil(last.slots * rules.step)))
+        return Decision(slots=slots, reason=backlog)
+    return _fewer(rules, samples)
+
+
+def _backlog(rules: ScaleRules, sample: Sample) -> str:
+    if sample.ready > rules.backlog * sample.slots:
+        return f"{sample.ready} tasks are ready for {sample.slots} slots"
+    # Where slots are free, more of them would not make it any younger.
+    if sample.ready and sample.oldest > rules.age and sample.held >= sample.slots:
+        return f"the oldest ready task has waited for {sample.oldest:.1f} s"
+    return ""
+
+
+def _fewer(rules: ScaleRules, samples: Sequence[Sample]) -> Decision | None:
+    last = samples[-1]
+    begin, peak = last.at, 0
+    for sample in reversed(samples):
+        if sample.slots != last.slots or sample.held >= sample.slots or _backlog(rules, sample):
+            return None
+        begin, peak = sample.at, max(peak, sample.held)
+        if last.at - begin >= rules.idle:
+            break
+    else:
+        return None
+    slots = max(rules.low, peak, last.slots - max(1, int(last.slots * rules.step)))
+    if slots == last.slots:
+        return None
+    return Decision(slots=slots, reason=f"{last.slots - peak} slots were idle for {last.at - begin:.0f} s")

@@ -1,0 +1,134 @@
+"""What can be changed of a worker while it runs: how many slots it has, and which of its queues it claims."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any
+
+import attrs
+
+from stem_core.clock import Clock
+from stem_core.contracts import ConcurrencyStrategy
+from stem_core.model import HandedBack
+from stem_core.signals import QueuePausedEvent, QueueResumedEvent, Signals, WorkerScaledEvent
+from stem_core.worker.inflight import InFlight
+from stem_core.worker.intake import Intake
+from stem_core.worker.lanes import Lanes
+from stem_core.worker.plan import Plan
+from stem_core.worker.settle import Settler
+from stem_core.worker.slots import Slots
+
+logger = logging.getLogger("stem_core.worker")
+
+
+#: Runs a coroutine beside everything else.
+Spawn = Callable[[Coroutine[Any, Any, None]], None]
+
+
+@attrs.define(eq=False)
+class Steering:
+    """Changes one worker. Everything here is called on its loop."""
+
+    _plan: Plan
+    _signals: Signals
+    _clock: Clock
+    _inflight: InFlight
+    _intake: Intake
+    _slots: Slots
+    _settler: Settler
+    #: What runs of each queue; None: no queue has slots of its own.
+    running: Lanes | None
+    _strategies: Sequence[ConcurrencyStrategy]
+    _spawn: Spawn
+    #: Whether somebody set the number of slots by hand.
+    pinned: bool = attrs.field(default=False, init=False)
+    #: The last change of the number of slots and why; empty: there was none.
+    scaled: str = attrs.field(default="", init=False)
+    _resizing: asyncio.Lock = attrs.field(factory=asyncio.Lock, init=False)
+
+    @property
+    def concurrency(self) -> int:
+        """Slots at this moment."""
+        return self._slots.concurrency
+
+    @property
+    def paused(self) -> frozenset[str]:
+        """Queues that are not claimed at present."""
+        return self._intake.paused
+
+    async def scale(self, slots: int, reason: str) -> None:
+        """Have so many slots until :meth:`follow`, whatever there is to do."""
+        self.pinned = True
+        await self.resize(slots, reason)
+
+    async def follow(self, reason: str) -> None:
+        """Let the number of slots follow the work again; without a range of its own, back to where it began."""
+        self.pinned = False
+        if self._plan.autoscale is None:
+            await self.resize(self._plan.concurrency, reason)
+
+    async def resize(self, slots: int, reason: str) -> None:
+        """Have so many slots from now on. What runs is never cut: with too much of it, nothing starts for a while."""
+        async with self._resizing:
+            before = self._slots.concurrency
+            if slots == before:
+                return
+            if slots > before:
+                # First the places to run in, then what is to run there; and the other way round on the way down.
+                await self._resize_strategies(slots)
+            self._slots.concurrency = slots
+            self._intake.prefetch = prefetch = self._plan.prefetch_for(slots)
+            if self.running is not None and self._inflight.lanes is not None:
+                rules = self._plan.lanes
+                self.running.resize(rules, slots)
+                self._inflight.lanes.resize(rules.widened(slots, prefetch), slots + prefetch)
+            if slots < before:
+                await self._resize_strategies(slots)
+            self.scaled = f"{before} to {slots}: {reason}"
+            logger.info("concurrency: %s", self.scaled)
+            self._slots.start_waiting()
+            self._intake.wake()
+        if self._signals.worker_scaled:
+            event = WorkerScaledEvent(
+                occurred_at=self._clock.now(),
+                worker=self._plan.worker,
+                previous=before,
+                concurrency=slots,
+                prefetch=prefetch,
+                reason=reason,
+                pinned=self.pinned,
+            )
+            self._spawn(self._signals.worker_scaled.send(event))
+
+    async def _resize_strategies(self, slots: int) -> None:
+        for strategy in self._strategies:
+            await strategy.resize(slots)
+
+    async def pause(self, queue: str, reason: str) -> None:
+        """Claim nothing of this queue any more, and hand back what has not started. What runs goes on."""
+        if queue in self._intake.paused:
+            return
+        self._intake.pause(queue)
+        unstarted = self._slots.withdraw(queue)
+        for entry in unstarted:
+            self._settler.take(entry, HandedBack(reason="paused"))
+        logger.info("queue %s is paused (%s); %d prefetched deliveries go back", queue, reason, len(unstarted))
+        if self._signals.queue_paused:
+            event = QueuePausedEvent(
+                occurred_at=self._clock.now(), worker=self._plan.worker, queue=queue, reason=reason
+            )
+            self._spawn(self._signals.queue_paused.send(event))
+
+    async def resume(self, queue: str, reason: str) -> None:
+        """Claim of this queue again."""
+        if queue not in self._intake.paused:
+            return
+        self._intake.resume(queue)
+        logger.info("queue %s is resumed (%s)", queue, reason)
+        if self._signals.queue_resumed:
+            event = QueueResumedEvent(
+                occurred_at=self._clock.now(), worker=self._plan.worker, queue=queue, reason=reason
+            )
+            self._spawn(self._signals.queue_resumed.send(event))

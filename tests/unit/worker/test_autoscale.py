@@ -1,0 +1,380 @@
+"""How many slots: the decision by itself, and a worker that goes by it."""
+
+import asyncio
+import itertools
+import logging
+
+import attrs
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from stem_core.errors import InvalidOption, StoreUnavailable
+from stem_core.testing.clock import FakeClock
+from stem_core.worker import Worker
+from stem_core.worker.autoscale import Decision, Sample, ScaleRules, decide
+from stem_core.worker.autoscaler import Autoscaler
+from support.bench import bench, flaky_app
+from support.until import until
+
+RULES = ScaleRules(low=2, high=50, backlog=1.0, age=2.0, idle=30.0, step=0.25)
+
+
+def samples(*seen, slots=4, every=1.0):
+    """One sample a second of ``(held, ready, oldest)``."""
+    return [
+        Sample(at=n * every, slots=slots, held=held, ready=ready, oldest=oldest)
+        for n, (held, ready, oldest) in enumerate(seen)
+    ]
+
+
+class TestDecision:
+    @pytest.mark.parametrize(
+        ("seen", "slots", "reason"),
+        [
+            ([(8, 5, 0.1), (8, 5, 0.1)], 5, "5 tasks are ready for 4 slots"),
+            ([(8, 1, 2.5), (8, 1, 3.5)], 5, "the oldest ready task has waited for 3.5 s"),
+            ([(0, 5, 0.0), (0, 5, 0.0)], 5, "5 tasks are ready for 4 slots"),
+            ([(2, 0, 0.0)] * 31, 3, "2 slots were idle for 30 s"),
+            ([(3, 0, 0.0)] * 31, 3, "1 slots were idle for 30 s"),
+            ([(0, 3, 9.0)] * 31, 3, "4 slots were idle for 30 s"),
+        ],
+        ids=["many", "old", "not claimed yet", "idle", "idle but for the peak", "what more slots would not help"],
+    )
+    def test_a_step(self, seen, slots, reason):
+        assert decide(RULES, samples(*seen)) == Decision(slots=slots, reason=reason)
+
+    @pytest.mark.parametrize(
+        "seen",
+        [
+            [(8, 5, 0.1)],
+            [(8, 4, 0.1), (8, 5, 0.1)],
+            [(8, 5, 0.1), (8, 4, 0.1)],
+            [(8, 4, 1.9), (8, 4, 2.0)],
+            [(3, 1, 9.0), (3, 1, 9.0)],
+            [(2, 0, 0.0)] * 30,
+            [(2, 0, 0.0)] * 15 + [(4, 0, 0.0)] + [(2, 0, 0.0)] * 29,
+            [(2, 0, 0.0)] * 15 + [(2, 9, 0.0)] + [(2, 0, 0.0)] * 29,
+        ],
+        ids=[
+            "once",
+            "for the first time",
+            "not any more",
+            "not old enough",
+            "old, with slots free",
+            "not idle long enough",
+            "busy in between",
+            "a backlog in between",
+        ],
+    )
+    def test_none(self, seen):
+        assert decide(RULES, samples(*seen)) is None
+
+    @pytest.mark.parametrize(("slots", "more"), [(2, 3), (3, 4), (4, 5), (8, 10), (10, 13), (38, 48), (48, 50)])
+    def test_a_step_up_is_a_quarter_and_at_least_one(self, slots, more):
+        assert decide(RULES, samples((slots, 99, 9.0), (slots, 99, 9.0), slots=slots)).slots == more
+
+    @pytest.mark.parametrize(("slots", "fewer"), [(50, 38), (38, 29), (8, 6), (4, 3), (3, 2)])
+    def test_a_step_down_too(self, slots, fewer):
+        assert decide(RULES, samples(*[(0, 0, 0.0)] * 31, slots=slots)).slots == fewer
+
+    @pytest.mark.parametrize(("held", "fewer"), [(6, 6), (7, 7), (5, 6)])
+    def test_never_cuts_what_is_busy(self, held, fewer):
+        assert decide(RULES, samples(*[(held, 0, 0.0)] * 31, slots=8)).slots == fewer
+
+    def test_the_ends_of_the_range(self):
+        assert decide(RULES, samples(*[(99, 99, 9.0)] * 2, slots=50)) is None
+        assert decide(RULES, samples(*[(0, 0, 0.0)] * 60, slots=2)) is None
+        reason = "back into the range from 2 to 50"
+        assert decide(RULES, samples((1, 0, 0.0), slots=1)) == Decision(slots=2, reason=reason)
+        assert decide(RULES, samples((70, 9, 0.0), slots=80)) == Decision(slots=50, reason=reason)
+
+    def test_idleness_before_a_change_does_not_count_after_it(self):
+        before = samples(*[(0, 0, 0.0)] * 31, slots=8)
+        assert decide(RULES, [*before, Sample(at=31.0, slots=6, held=0)]) is None
+
+
+def simulate(rules, phases, *, seconds):
+    """A worker under a steady flow of ``(jobs a second, seconds a job)`` in each phase: its slots by the second."""
+    slots, queue, busy, history, told = rules.low, 0.0, 0.0, [], []
+    clock = itertools.count()
+    for rate, takes in phases:
+        course = []
+        for _ in range(seconds):
+            queue += rate
+            # A fluid, but for a started job, which takes a whole slot.
+            wanted = queue * takes
+            busy = min(float(slots), wanted)
+            queue = max(0.0, queue - busy / takes)
+            told.append(Sample(at=float(next(clock)), slots=slots, held=-int(-busy // 1), ready=int(queue), oldest=0.0))
+            decision = decide(rules, told[-40:])
+            if decision is not None:
+                assert rules.low <= decision.slots <= rules.high
+                assert decision.slots > slots or decision.slots >= busy
+                slots = decision.slots
+            course.append(slots)
+        history.append(course)
+    return history
+
+
+def turns(course):
+    """How often the course of a number changes its direction."""
+    signs = [one < other for one, other in itertools.pairwise(course) if one != other]
+    return sum(one != other for one, other in itertools.pairwise(signs))
+
+
+class TestCourse:
+    @settings(max_examples=60)
+    @given(
+        st.lists(st.tuples(st.floats(0, 300), st.floats(0.01, 3.0)), min_size=1, max_size=4),
+        st.integers(1, 5),
+        st.integers(0, 40),
+    )
+    def test_at_most_one_change_of_direction_in_a_phase(self, phases, low, more):
+        rules = attrs.evolve(RULES, low=low, high=low + more)
+        for course in simulate(rules, phases, seconds=400):
+            assert turns(course) <= 1
+
+    def test_from_the_least_to_the_most_and_back(self):
+        busy, quiet = simulate(RULES, [(990, 0.05), (0, 0.05)], seconds=600)
+        assert busy[-1] == 50
+        assert busy.index(50) < 15
+        assert turns(busy) == 0
+        assert quiet[-1] == 2
+
+
+@pytest.fixture
+def clock():
+    return FakeClock()
+
+
+@pytest.fixture
+def app(clock):
+    return flaky_app(clock=clock)
+
+
+def autoscaler(line, **options):
+    given = attrs.evolve(line.app.runtime.settings.worker, **options)
+    return Autoscaler(line.session, given, inflight=line.inflight, intake=line.line.intake, steering=line.line.steering)
+
+
+class TestService:
+    @pytest.fixture
+    def gate(self, app):
+        gate = asyncio.Event()
+
+        @app.task(name="wait")
+        async def wait():
+            await gate.wait()
+
+        gate.task = wait
+        return gate
+
+    async def look(self, service, clock, times=1):
+        for _ in range(times):
+            await service.look()
+            clock.advance(1.0)
+
+    async def test_goes_up_under_a_backlog_and_down_when_idle(self, app, clock, gate):
+        heard = []
+        app.signals.worker_scaled.connect(heard.append)
+        async with bench(app, autoscale=(2, 5)) as line:
+            service = autoscaler(line, autoscale=(2, 5))
+            await app.enqueue_many([gate.task.call() for _ in range(40)])
+            line.start_intake()
+            await until(lambda: line.inflight.running == 2)
+            assert len(line.inflight) == 4
+            for slots in (2, 3, 4, 5, 5):
+                await self.look(service, clock)
+                assert line.line.slots.concurrency == slots
+                # Prefetch and what runs follow at once.
+                assert line.line.intake.prefetch == slots
+                await until(lambda slots=slots: line.inflight.running == slots)
+            gate.set()
+            await line.idle()
+            await self.look(service, clock, 31)
+            assert line.line.slots.concurrency == 4
+            await self.look(service, clock, 100)
+            assert line.line.slots.concurrency == line.line.intake.prefetch == 2
+            await until(lambda: len(heard) == 6)
+        assert [(event.previous, event.concurrency, event.prefetch) for event in heard] == [
+            (2, 3, 3), (3, 4, 4), (4, 5, 5), (5, 4, 4), (4, 3, 3), (3, 2, 2),
+        ]  # fmt: skip
+        assert heard[0].reason == "36 tasks are ready for 2 slots"
+        assert heard[-1].reason.endswith("slots were idle for 30 s")
+        assert not heard[0].pinned
+
+    async def test_a_fixed_prefetch_stays(self, app, clock, gate):
+        async with bench(app, autoscale=(2, 5), prefetch=1) as line:
+            await line.line.steering.resize(5, "to see")
+            assert line.line.intake.prefetch == 1
+
+    async def test_what_is_paused_or_has_all_it_may_have_is_no_backlog(self, app, clock, gate):
+        async with bench(app, queues=["default", "mail"], autoscale=(2, 5), limit={"default": 1}) as line:
+            service = autoscaler(line, autoscale=(2, 5))
+            await app.enqueue_many([gate.task.call() for _ in range(40)])
+            await app.enqueue_many([gate.task.options(queue="mail").call() for _ in range(40)])
+            await line.line.steering.pause("mail", "test")
+            line.start_intake()
+            await until(lambda: line.inflight.running == 1)
+            await self.look(service, clock, 5)
+            assert line.line.slots.concurrency == 2
+            await line.line.steering.resume("mail", "test")
+            await until(lambda: line.inflight.running == 2)
+            await self.look(service, clock, 5)
+            assert line.line.slots.concurrency > 2
+            gate.set()
+
+    async def test_slots_that_are_kept_free_for_another_queue_are_not_idle(self, app, clock, gate):
+        options = {"autoscale": (4, 6), "reserve": {"mail": 2}, "prefetch": 0, "lease": 600.0}
+        async with bench(app, queues=["default", "mail"], **options) as line:
+            service = autoscaler(line, autoscale=(4, 6))
+            await app.enqueue_many([gate.task.call() for _ in range(3)])
+            line.start_intake()
+            await until(lambda: line.inflight.running == 2)
+            # One task waits, two slots are free, and none of them is for it.
+            clock.advance(3.0)
+            await self.look(service, clock, 2)
+            assert line.line.slots.concurrency == 5
+            await until(lambda: line.inflight.running == 3)
+            await self.look(service, clock, 60)
+            assert line.line.slots.concurrency == 5
+            gate.set()
+            await line.idle()
+            await self.look(service, clock, 60)
+            assert line.line.slots.concurrency == 4
+
+    async def test_a_broker_that_does_not_answer_changes_nothing(self, app, clock):
+        async with bench(app, autoscale=(2, 5)) as line:
+            service = autoscaler(line, autoscale=(2, 5))
+            await line.line.steering.resize(5, "to see")
+            await self.look(service, clock, 20)
+            line.faults.down.add("depth")
+            with pytest.raises(StoreUnavailable):
+                await service.look()
+            line.line.intake.failing = True
+            await self.look(service, clock, 20)
+            assert line.line.slots.concurrency == 5
+
+    async def test_the_service_lives_through_every_failure_and_tells_once(self, app, caplog):
+        async with bench(app, autoscale=(2, 5)) as line:
+            service = autoscaler(line, autoscale=(2, 5), autoscale_interval=0.01)
+            line.faults.down.add("depth")
+            running = asyncio.create_task(service.run())
+            await until(lambda: line.faults.calls["depth"] > 3)
+            told = [record for record in caplog.records if "the concurrency stays" in record.message]
+            assert len(told) == 1
+            running.cancel()
+
+    async def test_pinned_it_looks_at_nothing_until_it_is_let_go(self, app, clock, gate):
+        async with bench(app, autoscale=(2, 5)) as line:
+            service = autoscaler(line, autoscale=(2, 5))
+            await line.line.steering.scale(9, "by hand")
+            await self.look(service, clock, 60)
+            assert line.line.slots.concurrency == 9
+            assert line.faults.calls["depth"] == 0
+            await line.line.steering.follow("by hand")
+            await self.look(service, clock)
+            assert line.line.slots.concurrency == 5
+            assert line.line.steering.scaled == "9 to 5: back into the range from 2 to 5"
+
+
+class TestResizing:
+    async def test_what_runs_is_never_cut(self, app):
+        gates = [asyncio.Event() for _ in range(6)]
+        ended = []
+
+        @app.task
+        async def t(number: int):
+            await gates[number].wait()
+            ended.append(number)
+
+        async with bench(app, concurrency=4, prefetch=2) as line:
+            await app.enqueue_many([t.call(n) for n in range(6)])
+            line.start_intake()
+            await until(lambda: line.inflight.running == 4)
+            await line.line.steering.resize(1, "to see")
+            assert line.inflight.running == 4
+            for number in (0, 1, 2):
+                gates[number].set()
+            await until(lambda: line.inflight.running == 1)
+            await asyncio.sleep(0.01)
+            assert line.inflight.running == 1
+            for gate in gates:
+                gate.set()
+            await line.idle()
+        assert sorted(ended) == list(range(6))
+
+    async def test_lanes_follow(self, app):
+        async with bench(app, queues=["a", "b"], reserve={"a": 2}, concurrency=4) as line:
+            await line.line.steering.resize(8, "to see")
+            assert (line.line.steering.running.size, line.inflight.lanes.size) == (8, 16)
+            assert line.line.steering.running.room("b") == 6
+            assert line.inflight.lanes.room("b") == 12
+
+    async def test_strategies_follow_and_go_first_on_the_way_up(self, app):
+        @app.task
+        def t():
+            pass
+
+        async with bench(app, concurrency=2) as line:
+            seen = []
+            strategy = line.line.strategies["threads"]
+
+            async def resize(slots):
+                seen.append((slots, line.line.slots.concurrency))
+
+            strategy.resize = resize
+            await line.line.steering.resize(3, "to see")
+            await line.line.steering.resize(2, "to see")
+            await line.line.steering.resize(2, "nothing to do")
+        assert seen == [(3, 2), (2, 2)]
+
+
+class TestWorkerFromCode:
+    @pytest.fixture
+    def app(self):
+        return flaky_app()
+
+    async def test_scale_pins_and_autoscale_lets_go(self, app):
+        heard = []
+        app.signals.worker_scaled.connect(heard.append)
+        async with Worker(app, autoscale=(2, 10), autoscale_interval=0.05, autoscale_idle=0.05) as worker:
+            assert worker.heartbeat().concurrency == 2
+            assert worker.heartbeat().autoscale == (2, 10)
+            await asyncio.to_thread(worker.scale, 7, reason="a test")
+            await until(lambda: worker.heartbeat().concurrency == 7)
+            beat = worker.heartbeat()
+            assert (beat.autoscale, beat.prefetch, beat.scaled) == (None, 7, "2 to 7: a test")
+            worker.autoscale()
+            await until(lambda: worker.heartbeat().concurrency == 2)
+        assert (heard[0].previous, heard[0].concurrency, heard[0].reason, heard[0].pinned) == (2, 7, "a test", True)
+        assert [event.pinned for event in heard[1:]] == [False] * (len(heard) - 1)
+
+    async def test_without_a_range_it_goes_back_to_where_it_began(self, app):
+        async with Worker(app, concurrency=3) as worker:
+            worker.scale(5)
+            await until(lambda: worker.heartbeat().concurrency == 5)
+            worker.autoscale()
+            await until(lambda: worker.heartbeat().concurrency == 3)
+
+    async def test_what_is_said_before_the_start_holds_after_it(self, app, caplog):
+        caplog.set_level(logging.INFO, "stem_core.worker")
+        worker = Worker(app, concurrency=3)
+        worker.scale(5)
+        worker.pause("default")
+        async with worker:
+            await until(lambda: worker.heartbeat().concurrency == 5)
+            assert worker.heartbeat().paused == ("default",)
+        assert "concurrency: 3 to 5: scale()" in caplog.messages
+
+    @pytest.mark.parametrize("slots", [0, -1, 2.0, True, "3"])
+    async def test_a_number_that_cannot_be(self, app, slots):
+        with pytest.raises(InvalidOption, match="concurrency"):
+            Worker(app).scale(slots)
+
+    async def test_fewer_than_are_reserved(self, app):
+        worker = Worker(app, queues=["default", "mail"], reserve={"mail": 2}, concurrency=4)
+        with pytest.raises(InvalidOption) as refused:
+            worker.scale(2)
+        assert refused.value.hint == "give enough slots for the 2 that are reserved"
