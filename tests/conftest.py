@@ -6,6 +6,11 @@ import logging
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+# How fast the machine is says nothing about what is tested.
+settings.register_profile("stem", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("stem")
 
 
 @pytest.fixture(autouse=True)
