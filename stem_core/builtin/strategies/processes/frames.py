@@ -23,7 +23,7 @@ RSS = struct.Struct("!Q")
 MAX_BODY = 64 * 2**20
 
 #: How much is read at once.
-CHUNK = 256 * 1024
+CHUNK = 64 * 1024
 
 Frame = tuple[int, int, bytes]
 
