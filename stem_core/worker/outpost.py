@@ -60,9 +60,10 @@ def open_outpost(setup: bytes) -> Iterator[Outpost]:
         if init:
             event = events.WorkerChildInitEvent(occurred_at=app.clock.now(), **common)
             side.run(lambda: init.send(event))
-        # What the start has made lives as long as the process.
+        # As for a worker: what the start has made lives as long as the process, and most of what a call makes dies young.
         gc.collect()
         gc.freeze()
+        gc.set_threshold(20_000, 20, 50)
         try:
             yield outpost
         finally:
@@ -98,11 +99,17 @@ class Outpost:
             on_progress=said.say,
         )
         self.tasks += 1
+        task = self._tasks[asked.task]
         try:
-            result = self._call(self._tasks[asked.task], asked, ctx, link)
+            # A context of its own keeps what one task set out of the next.
+            context = contextvars.copy_context()
+            if task.is_coroutine:
+                result = self._call(task, asked, ctx, link, context)
+            else:
+                result = context.run(self._call_sync, task, asked, ctx, link)
             report = _succeeded(asked.task, result, ctx)
         except BaseException as error:  # whatever it is, it belongs to the task and not to this process
-            report = _failed(self._tasks[asked.task], asked, ctx, error)
+            report = _failed(task, asked, ctx, error)
         finally:
             said.close()
         latest = ctx.latest
@@ -110,14 +117,17 @@ class Outpost:
             report.percent, report.data = latest.percent, latest.data
         return encode(report)
 
-    def _call(self, task: AnyTask, asked: Request, ctx: TaskContext, link: ChildLink) -> bytes:
+    def _call(
+        self, task: AnyTask, asked: Request, ctx: TaskContext, link: ChildLink, context: contextvars.Context
+    ) -> bytes:
         call = Call(id=ctx.id, attempt=ctx.attempt, task=asked.task, payload=asked.payload, context=ctx)
-        context = contextvars.copy_context()
         context.run(current.set, ctx)
-        if task.is_coroutine:
-            return self._side.call(lambda: self._invoker.call(call), context, _interrupter(ctx, link))
+        return self._side.call(lambda: self._invoker.call(call), context, _interrupter(ctx, link))
+
+    def _call_sync(self, task: AnyTask, asked: Request, ctx: TaskContext, link: ChildLink) -> bytes:
+        current.set(ctx)
         link.on_interrupt(lambda reason: _interrupt(ctx, reason))
-        return context.run(self._invoker.call_sync, call)
+        return self._invoker.run_sync(task, asked.payload, ctx)
 
 
 def _interrupt(ctx: TaskContext, reason: str) -> None:
@@ -171,11 +181,15 @@ def _failed(task: AnyTask, asked: Request, ctx: TaskContext, error: BaseExceptio
 class _Progress:
     """Tells the parent of progress: at once, then at most every :data:`SAY_EVERY`, the last word always."""
 
+    __slots__ = ("_ctx", "_link", "_timer")
+
+    # One for all: calls run one by one, and most say nothing.
+    _lock = threading.Lock()
+
     def __init__(self, link: ChildLink) -> None:
         self._link = link
         self._timer: threading.Timer | None = None
         self._ctx: TaskContext | None = None
-        self._lock = threading.Lock()
 
     def say(self, ctx: TaskContext) -> None:
         """There is news; in the thread of the task."""
@@ -190,6 +204,8 @@ class _Progress:
 
     def close(self) -> None:
         """The end of the call carries the last word."""
+        if self._timer is None:
+            return
         with self._lock:
             if self._timer is not None:
                 self._timer.cancel()
