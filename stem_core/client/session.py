@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+import types
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 from weakref import WeakKeyDictionary, WeakSet
@@ -62,10 +63,17 @@ class Session:
         Raises:
             StoreUnavailable: not done in time.
         """
+        # A store in memory answers in the first step: without a timer a call costs it 0.5 us instead of 5.
+        steps = call.__await__()
+        try:
+            pending = next(steps)
+        except StopIteration as end:
+            answer: T = end.value
+            return answer
         limit = self.call_timeout if seconds is None else seconds
         try:
             async with asyncio.timeout(limit):
-                return await call
+                return await _rest(steps, pending)
         except TimeoutError as error:
             raise StoreUnavailable(
                 f"no answer within {limit:g} s ({what})",
@@ -134,6 +142,26 @@ class Session:
         if limit is not None and size > limit:
             raise PayloadTooLarge(task=envelope.header.task, size=size, limit=limit, of_the_broker=True)
         return message
+
+
+@types.coroutine
+def _rest(steps: Generator[Any, Any, T], pending: Any) -> Generator[Any, Any, T]:
+    """What is left of a call after its first step, which waits for ``pending``."""
+    try:
+        while True:
+            try:
+                given = yield pending
+            except Exception as error:
+                pending = steps.throw(error)
+            except asyncio.CancelledError as error:
+                pending = steps.throw(error)
+            else:
+                pending = steps.send(given)
+    except StopIteration as end:
+        answer: T = end.value
+        return answer
+    finally:
+        steps.close()
 
 
 def _name(layer: Middleware) -> str:

@@ -60,17 +60,17 @@ class TaskInvoker:
         self, task: AnyTask, payload: bytes, context: object
     ) -> tuple[tuple[object, ...], dict[str, object]]:
         try:
-            args, kwargs = task.decode_arguments(payload)
+            args, kwargs = task.signature.decode_arguments(payload)
         except BadArguments as error:
             raise Unbindable(error.message) from error
-        if task.takes_context:
+        if task.signature.takes_context:
             assert isinstance(context, TaskContext)
             return (context, *args), kwargs
         return tuple(args), kwargs
 
     def _encode(self, task: AnyTask, returned: object) -> bytes:
         try:
-            return task.encode_result(returned)
+            return task.signature.encode_result(returned)
         except (TypeError, ValueError, RecursionError) as error:
             raise Unencodable(f"{task.name} returned what JSON cannot carry: {error}") from error
 

@@ -19,7 +19,7 @@ from stem_core.settings import Sources
 from stem_core.signals import events
 from stem_core.tasks import TaskContext, import_tasks
 from stem_core.tasks.context import current
-from stem_core.wire import decode_header, encode_header
+from stem_core.wire import encode_header
 from stem_core.worker.describing import describe
 from stem_core.worker.invoker import TaskInvoker, Unbindable, Unencodable
 from stem_core.worker.outfit import Outfit, unpack
@@ -60,7 +60,7 @@ def open_outpost(setup: bytes) -> Iterator[Outpost]:
         if init:
             event = events.WorkerChildInitEvent(occurred_at=app.clock.now(), **common)
             side.run(lambda: init.send(event))
-        # As for a worker: what the start has made lives as long as the process, and most of what a call makes dies young.
+        # As for a worker: what the start has made lives as long as the process, most of what a call makes dies young.
         gc.collect()
         gc.freeze()
         gc.set_threshold(20_000, 20, 50)
@@ -90,7 +90,7 @@ class Outpost:
         asked = decode_request(request)
         said = _Progress(link)
         ctx = TaskContext(
-            decode_header(asked.header),
+            asked.header,
             attempt=asked.attempt,
             run=asked.run,
             worker=self._worker,
@@ -181,15 +181,11 @@ def _failed(task: AnyTask, asked: Request, ctx: TaskContext, error: BaseExceptio
 class _Progress:
     """Tells the parent of progress: at once, then at most every :data:`SAY_EVERY`, the last word always."""
 
-    __slots__ = ("_ctx", "_link", "_timer")
-
-    # One for all: calls run one by one, and most say nothing.
-    _lock = threading.Lock()
-
     def __init__(self, link: ChildLink) -> None:
         self._link = link
         self._timer: threading.Timer | None = None
         self._ctx: TaskContext | None = None
+        self._lock = threading.Lock()
 
     def say(self, ctx: TaskContext) -> None:
         """There is news; in the thread of the task."""
@@ -204,8 +200,6 @@ class _Progress:
 
     def close(self) -> None:
         """The end of the call carries the last word."""
-        if self._timer is None:
-            return
         with self._lock:
             if self._timer is not None:
                 self._timer.cancel()

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 Told = tuple[float, float, int]
 
 #: Turns of the loop in :func:`grind` that are about 10 ms of one processor of the machine this was written on.
-TURNS = 240_000
+TURNS = 130_000
 
 
 def told() -> Told:
