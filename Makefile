@@ -2,6 +2,8 @@
 
 CONSTRAINTS ?= constraints.txt
 KILL ?= 1
+# Tests wait for processes more than they compute: twice as many at once as there are processors.
+WORKERS ?= $(shell expr 2 \* $$(getconf _NPROCESSORS_ONLN))
 ENVIRONMENT := CONSTRAINTS='$(CONSTRAINTS)' sh scripts/environment.sh
 PYTHON_IN_VENV := .venv/bin/python
 # What decides the contents of .venv; the stamps are older than these when something has to be installed again.
@@ -20,8 +22,8 @@ setup: .venv/.stem-dev ## make .venv with everything that tests and checks need
 demo: .venv/.stem-demo ## count the files of a directory tree with two workers, one of them killed (DIR=..., KILL=0)
 	@$(PYTHON_IN_VENV) examples/census/run.py $(if $(DIR),"$(DIR)")
 
-test: .venv/.stem-dev ## run all tests (ARGS=... for pytest)
-	@$(PYTHON_IN_VENV) -m pytest $(ARGS)
+test: .venv/.stem-dev ## run all tests, WORKERS at once (ARGS=... for pytest)
+	@$(PYTHON_IN_VENV) -m pytest --numprocesses $(WORKERS) --dist loadgroup $(ARGS)
 
 check: .venv/.stem-dev ## lint, format, types, layers
 	@.venv/bin/ruff check --quiet .

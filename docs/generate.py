@@ -28,11 +28,13 @@ REFERENCE = ROOT / "docs" / "reference"
 sys.path.insert(0, str(ROOT / "tests"))
 
 from e2e.bad_input_cases import CASES, TASKS, BadInput  # noqa: E402 - found only now
+from e2e.bad_input_redis import REDIS_CASES  # noqa: E402
 
 #: What stands for what varies in the messages.
 _EXAMPLES = {
     "{pid}": "4711",
     "{host}": "web1",
+    "{port}": "6379",
     "{seconds}": "2",
     "{size}": "2,377",
     "{time}": "2026-11-23T12:30:01.123+00:00",
@@ -147,7 +149,7 @@ Each of these is tested word for word. Where nothing else is said, the broker is
 """,
     ]
     group = ""
-    for case in CASES:
+    for case in (*CASES, *REDIS_CASES):
         if case.group != group:
             group = case.group
             parts.append(f"\n### {group}\n")
@@ -163,13 +165,35 @@ def _case(case: BadInput) -> str:
         text += f"`{name}` was made with `{script}`.\n\n"
     if case.meanwhile:
         text += f"While `{case.meanwhile}` runs:\n\n"
-    variables = "".join(f"{name}={value} " for name, value in case.environment.items())
+    variables = "".join(f"{name}={value} " for name, value in case.environment.items()).replace("{port}", "6379")
     command = case.command if len(case.command) < 400 else re.sub(r"(x{10})x+", r"\1...", case.command)
     shown = case.stderr.replace("{home}", "/home/you")
     for placeholder, example in _EXAMPLES.items():
         shown = shown.replace(placeholder, example)
     text += f"```text\n$ {variables}{command}\n{shown}```\n\nExit code {case.exit_code}."
     return f"{text} {case.about}".rstrip() + "\n"
+
+
+#: What happens to one delivery, and the signals of that, without their ``task_``. A test brings each of them about.
+_ORDERS = (
+    ("it succeeds", "received prerun succeeded postrun"),
+    ("it fails and is tried again", "received prerun retried postrun"),
+    ("it fails for good", "received prerun failed dead_lettered postrun"),
+    ("it is revoked before it starts", "received revoked"),
+    ("it is revoked while it runs", "received prerun revoked postrun"),
+    ("it expires before it starts", "received expired"),
+    ("its child process dies", "received prerun crashed handed_back postrun"),
+    ("it comes again after its worker or its process was lost", "crashed received prerun succeeded postrun"),
+    ("it was lost too often", "crashed received rejected dead_lettered"),
+    ("it cannot be read, or is too large", "received rejected dead_lettered"),
+    ("nobody here knows the task, or the worker stops before it starts", "received handed_back"),
+    ("the worker stops while it runs", "received prerun handed_back postrun"),
+    ("its lease is lost while it runs", "received prerun lease_lost postrun"),
+)
+
+
+def _named(order: str) -> str:
+    return " ".join(f"`task_{name}`" for name in order.split())
 
 
 def signals() -> str:
@@ -185,8 +209,20 @@ worker's loop. What a handler raises is logged and counted, and changes nothing:
 Each event has `event_name`, `occurred_at` (seconds since the epoch) and `attributes` (all fields as one flat `dict`).
 `STEM_SIGNALS_ENABLED=false` turns all of them off, `STEM_SIGNALS_DISABLED=worker-heartbeat,task-prerun` some.
 
-Order of one run: received, prerun, progress, then one of succeeded, failed, retried, revoked, expired, handed back and
-lease lost, then postrun. Order of one worker: init, ready, heartbeats, stopping, shutdown.
+One that raises adds to `app.signals.errors["task-failed"]` and writes one line, which names the handler, who connected
+it (`application`, or a plugin with its distribution) and the event.
+
+## In which order
+
+An end is told when the stores have confirmed it, and `task_postrun` after every run that was started, whatever came of
+it; what was not started has neither `task_prerun` nor `task_postrun`. A run that says how far it is has `task_progress`
+after `task_prerun`, at most twice a second and never after its end.
+
+""",
+        _table(["what happens", "signals, in order"], [[what, _named(order)] for what, order in _ORDERS]),
+        """
+A worker tells `worker_init`, `worker_ready`, one `worker_heartbeat` after the other, `worker_stopping` for each stage
+of its stop, and `worker_shutdown` last. `worker_child_init` and `worker_child_shutdown` are told in a child process.
 """,
     ]
     for name, signal in vars(Signals()).items():

@@ -8,6 +8,7 @@ import sys
 import traceback
 from collections.abc import Callable, Mapping
 from difflib import get_close_matches
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -22,6 +23,7 @@ from stem_core.settings import peek, read_sources
 if TYPE_CHECKING:
     from stem_core.model import StoreUrl
     from stem_core.plugins.runtime import Runtime
+    from stem_core.worker.replicas_link import Link
 
 
 @value
@@ -253,6 +255,8 @@ def run_worker(
     *,
     burst: bool = False,
     announce: Callable[[str], None] | None = None,
+    last: bool = False,
+    link: Link | None = None,
 ) -> int:
     """Run a worker in this process until it is stopped, or with ``burst`` until there is nothing more to do.
 
@@ -261,6 +265,8 @@ def run_worker(
         settings: Those of the command line, by dotted key.
         burst: Whether to stop when there is nothing more to do.
         announce: Is given the lines of the banner; None: they are log lines. Where the log is JSON, they always are.
+        last: Whether the process ends with it; see :meth:`stem_core.worker.Worker.run_blocking`.
+        link: Leads to the supervisor, where this worker is one of several replicas.
 
     Returns the exit code.
 
@@ -268,13 +274,28 @@ def run_worker(
         StemError: the worker cannot start, or failed.
     """
     from stem_core.worker import Worker
+    from stem_core.worker.identity import numbered
     from stem_core.worker.logs import configure_logging, held_back
+    from stem_core.worker.stopping import margins
 
     with held_back():
         runtime = app.runtime
-        require_shared(runtime, "a worker")
+        require_shared(runtime, "a worker" if link is None else "a replica")
         options = runtime.settings.worker
+        if link is not None and options.name is not None:
+            settings = {**settings, "worker.name": numbered(options.name, link.setup.number)}
         worker = Worker(app, command_line=settings)
-        configure_logging(options.log_level, options.log_format, worker.id)
-    text = options.log_format == "text" or (options.log_format == "auto" and sys.stderr.isatty())
-    return worker.run_blocking(burst=burst, announce=announce if text else None)
+        configure_logging(options.log_level, options.log_format, worker.id, one_of_several=link is not None)
+    if not (options.log_format == "text" or (options.log_format == "auto" and sys.stderr.isatty())):
+        announce = None
+    if link is None:
+        return worker.run_blocking(burst=burst, announce=announce, last=last)
+    link.on_gone(lambda: worker.stop(reason="the supervisor is gone"))
+    budget = options.shutdown_timeout
+    ready = partial(link.ready, budget, *margins(budget, options.soft_margin, options.hard_margin))
+    announce = announce if link.setup.banner else _say_nothing
+    return worker.run_blocking(burst=burst, announce=announce, on_ready=ready, last=last)
+
+
+def _say_nothing(text: str) -> None:
+    """The banner of a worker like others that have shown it."""

@@ -27,3 +27,8 @@ class SystemClock:
 
 
 SYSTEM_CLOCK: Clock = SystemClock()
+
+
+def since_boot() -> float:
+    """Seconds since this machine started, by which Linux dates its processes. Linux only."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)

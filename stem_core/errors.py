@@ -295,7 +295,7 @@ class ProcessLost(StemError):
 
 
 class RetryTask(StemError):
-    """Raised by a task that wants to be run again; made by ``ctx.retry(delay=...)``. Counts as a failed attempt."""
+    """Raised by a task that wants to be run again; made by ``ctx.retry(after=...)``. Counts as a failed attempt."""
 
     def __init__(self, message: str, *, delay: float | None = None) -> None:
         super().__init__(message)

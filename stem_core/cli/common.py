@@ -81,9 +81,11 @@ def tasks_by_queue(composed: Composition) -> dict[str, list[str]]:
     if not composed.named:
         return {}
     found: dict[str, list[str]] = {}
-    default = composed.app.runtime.settings.app.default_queue
+    settings = composed.app.runtime.settings.app
     for task in known_tasks(composed.app):
-        found.setdefault(task.queue or default, []).append(task.name)
+        queue, channel = settings.routing_config.destination(task.name, task.queue or settings.default_queue)
+        if channel is None:
+            found.setdefault(queue, []).append(task.name)
     return found
 
 

@@ -81,6 +81,8 @@ def enqueue(
         },
         checked=composed.named and not force,
     )
+    if wait and queue is None:
+        _refuse_broadcast(composed.app, task)
     require_shared(composed.app.runtime, "a job")
     asyncio.run(_enqueue(composed.app, call, wait=wait, timeout=seconds, as_json=as_json))
 
@@ -121,6 +123,15 @@ def _call(
     args, kwargs = arguments
     given = {option: value for option, value in chosen.items() if value is not None}
     return tasks.call(app, name, args, kwargs, CallOptions.build(given))
+
+
+def _refuse_broadcast(app: Stem, task: str) -> None:
+    route = app.runtime.settings.app.routing_config.route(task)
+    if route is not None and route.channel is not None:
+        raise typer.BadParameter(
+            f"--wait: {task} is broadcast on the channel {route.channel!r}, and no copy has a result; --queue sends it "
+            "to one worker"
+        )
 
 
 async def _enqueue(app: Stem, call: TaskCall[Any], *, wait: bool, timeout: float | None, as_json: bool) -> None:

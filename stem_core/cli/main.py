@@ -8,7 +8,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from stem_core.cli import demo, dlq, enqueue, health, output, plugins, queues, result, settings, tasks, worker
+from stem_core.cli import demo, dlq, enqueue, health, output, plugins, queues, result, routes, settings, tasks, worker
 from stem_core.errors import StemError
 
 cli = typer.Typer(
@@ -41,7 +41,7 @@ def _stem(
     pass
 
 
-for module in (worker, enqueue, result, queues, dlq, tasks, plugins, settings, health, demo):
+for module in (worker, enqueue, result, queues, dlq, tasks, routes, plugins, settings, health, demo):
     module.register(cli)
 
 
@@ -54,7 +54,8 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
     try:
-        cli(args=None if arguments is None else list(arguments), prog_name="stem")
+        # The commands find as their context's object whether the process has nothing else to do.
+        cli(args=None if arguments is None else list(arguments), prog_name="stem", obj=arguments is None)
     except StemError as error:
         output.message(f"stem: error: {error}")
         sys.exit(error.exit_code)

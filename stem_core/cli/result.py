@@ -123,6 +123,7 @@ def _row(status: TaskStatus) -> dict[str, Any]:
         "worker": status.worker,
         "enqueued_at": common.moment(status.enqueued_at),
         "started_at": common.moment(status.started_at),
+        "alive_at": common.moment(status.alive_at),
         "finished_at": common.moment(status.finished_at),
         "retry_at": common.moment(status.retry_at),
     }

@@ -65,7 +65,7 @@ def _row(task: AnyTask, settings: AppSettings) -> dict[str, Any]:
     return {
         "name": task.name,
         "aliases": list(task.aliases),
-        "queue": task.queue or settings.default_queue,
+        "queue": settings.routing_config.destination(task.name, task.queue or settings.default_queue)[0],
         "strategy": task.strategy,
         "priority": defaults.priority,
         "max_retries": settings.default_max_retries if defaults.max_retries is None else defaults.max_retries,

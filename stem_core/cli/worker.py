@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import os
 from collections.abc import Callable
 from typing import Annotated, Any
 
@@ -17,6 +16,7 @@ _PREFIX = "worker_"
 _SHORT = {"queues": "-Q", "concurrency": "-c", "strategy": "-P", "log_level": "-l"}
 _METAVARS = {
     "queues": "NAME[:WEIGHT]",
+    "broadcasts": "NAME",
     "name": "NAME",
     "namespace": "NAME",
     "strategy": "NAME",
@@ -30,6 +30,8 @@ _HELP = """Run tasks until told to stop.
     SIGTERM drains: it waits for running tasks, within --shutdown-timeout. SIGINT (Ctrl-C) asks them to stop and hands
     back what is left, SIGQUIT hands back everything at once; repeating a signal goes one step further.
 
+    With --replicas the signals are for all workers, and SIGHUP replaces them one after another.
+
     Exit codes: 0 drained, 1 error, 2 usage or configuration, 3 plugin, 4 stopped with started work handed back.
     """
 
@@ -41,6 +43,7 @@ def register(cli: typer.Typer) -> None:
 
 def _run(
     *,
+    context: typer.Context,
     target: str | None,
     app: str | None,
     burst: bool,
@@ -57,23 +60,34 @@ def _run(
         for name, value in given.items()
         if value is not None
     }
+    from stem_core.settings import peek, read_sources
+
+    replicas, _ = peek(read_sources(command_line=settings), "worker.replicas")
+    if replicas > 1:
+        from stem_core.worker.replicas_link import Setup
+        from stem_core.worker.replicas_supervisor import supervise
+
+        stores = {"broker_url": broker, "result_backend_url": backend, "namespace": namespace}
+        given_stores = {key: url for key, url in stores.items() if url is not None}
+        setup = Setup(app=target or app, settings={**given_stores, **settings}, plugins=plugins, burst=burst)
+        raise typer.Exit(supervise(setup, replicas, tell=_tell, last=context.obj))
     try:
         composed = common.compose_app(
             target or app, broker, backend, namespace, plugins, settings=settings, app_needed=True
         )
     except Exception as error:
-        if _debugging(settings) and error.__cause__ is not None:
-            import traceback
+        from stem_core.cli.replica import show_cause
 
-            output.message("".join(traceback.format_exception(error.__cause__)).rstrip())
+        show_cause(error, settings)
         raise
     from stem_core.bootstrap import run_worker
 
-    raise typer.Exit(run_worker(composed.app, settings, burst=burst, announce=output.message))
+    code = run_worker(composed.app, settings, burst=burst, announce=output.message, last=context.obj)
+    raise typer.Exit(code)
 
 
-def _debugging(settings: dict[str, Any]) -> bool:
-    return settings.get("worker.log_level", os.environ.get("STEM_WORKER_LOG_LEVEL")) == "debug"
+def _tell(why: str) -> None:
+    output.message(f"stem: error: {why}")
 
 
 def _command() -> Callable[..., None]:
@@ -85,6 +99,7 @@ def _command() -> Callable[..., None]:
     target = typer.Argument(metavar="[MODULE:ATTRIBUTE]", help="The app, as with -A.", show_default=False)
     burst = typer.Option("--burst", help="Stop when there is nothing more to do, instead of waiting for work.")
     declared: dict[str, tuple[Any, Any]] = {
+        "context": (typer.Context, inspect.Parameter.empty),
         "target": (Annotated[str | None, target], None),
         "app": (options.App, None),
         **{_PREFIX + key.name: _option(key) for key in WORKER.keys},
@@ -109,7 +124,7 @@ def _option(key: Key) -> tuple[Any, Any]:
     if isinstance(key.default, bool):
         kind = bool | None
         names = [f"{key.option}/--no-{key.option.removeprefix('--')}"]
-    elif key.name == "queues":
+    elif key.name in ("queues", "broadcasts"):
         kind = list[str] | None
     if key.name in _SHORT:
         names.append(_SHORT[key.name])

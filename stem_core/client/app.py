@@ -325,8 +325,9 @@ class Stem(DefinesTasks):
     def _build(self, call: TaskCall[Any], now: float, parent: TaskContext | None, id: str | None = None) -> Envelope:
         if call.host is not self:
             raise InvalidOption("call", call.name, f"a call of a task of the app {self.name!r}; this is another app's")
-        queue = self.runtime.settings.app.default_queue
-        return build_envelope(call, now=now, default_queue=queue, parent=parent, id=id)
+        settings = self.runtime.settings.app
+        queue, routing = settings.default_queue, settings.routing_config
+        return build_envelope(call, now=now, default_queue=queue, routing=routing, parent=parent, id=id)
 
     def _handle_of(self, envelope: Envelope, call: TaskCall[R]) -> TaskHandle[R]:
         header = envelope.header

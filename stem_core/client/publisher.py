@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 from stem_core.errors import InvalidOption
-from stem_core.model import Envelope, Header, new_id
+from stem_core.model import Envelope, Header, Routing, new_id
 from stem_core.tasks.call import TaskCall
 from stem_core.tasks.context import TaskContext
 from stem_core.tasks.options import CallOptions, TaskOptions
 
 #: The options of a task whose code is not here.
 _UNKNOWN = TaskOptions()
+NO_ROUTING = Routing()
 
 
 def build_envelope(
@@ -19,6 +20,7 @@ def build_envelope(
     *,
     now: float,
     default_queue: str,
+    routing: Routing = NO_ROUTING,
     parent: TaskContext | None = None,
     id: str | None = None,
 ) -> Envelope:
@@ -31,21 +33,29 @@ def build_envelope(
         call: The call; its options and arguments are checked already.
         now: Seconds since the epoch; what delays and expiries count from.
         default_queue: For tasks that name none.
+        routing: Its first route for the task decides where the call goes, unless the call names a queue.
         parent: The running task that makes the call: it gives its id, its root and its trace.
         id: The job's id unless the call has one; None: a new one.
 
     Raises:
-        InvalidOption: the call would expire before it is due.
+        InvalidOption: the call would expire before it is due, or is a broadcast that is to wait.
     """
     options = call.options
     task = call.task.defaults if call.task is not None else _UNKNOWN
     job = options.id or id or new_id(now)
     due_at = options.at if options.delay is None else now + options.delay
+    queue, channel = options.queue or task.queue or default_queue, None
+    if routing.routes and options.queue is None:
+        queue, channel = routing.destination(call.name, queue)
+        if channel is not None:
+            _refuse_waiting(call.name, channel, options)
+    priority = task.priority if options.priority is None else options.priority
     header = Header(
         id=job,
         task=call.name,
-        queue=options.queue or task.queue or default_queue,
-        priority=task.priority if options.priority is None else options.priority,
+        queue=queue,
+        channel=channel,
+        priority=routing.priority(queue, priority) if routing.queues else priority,
         enqueued_at=now,
         due_at=due_at,
         expires_at=_expiry(call.name, options, task, now, due_at),
@@ -53,7 +63,7 @@ def build_envelope(
         retry=options.retry,
         soft_time_limit=options.soft_time_limit,
         time_limit=options.time_limit,
-        store_result=task.store_result if options.store_result is None else options.store_result,
+        store_result=channel is None and (task.store_result if options.store_result is None else options.store_result),
         result_ttl=task.result_ttl if options.result_ttl is None else options.result_ttl,
         headers=options.headers or {},
         parent_id=None if parent is None else parent.id,
@@ -61,6 +71,17 @@ def build_envelope(
         traceparent=None if parent is None else parent.traceparent,
     )
     return Envelope(header=header, payload=call.payload)
+
+
+def _refuse_waiting(name: str, channel: str, options: CallOptions) -> None:
+    if options.delay or options.at is not None:
+        option = "delay" if options.delay else "at"
+        raise InvalidOption(
+            option,
+            getattr(options, option),
+            f"no delay, for {name} is routed to the broadcast channel {channel!r} and goes out at once; "
+            "or name a queue as well, to have it run by one worker",
+        )
 
 
 def _expiry(name: str, options: CallOptions, task: TaskOptions, now: float, due_at: float | None) -> float | None:

@@ -131,11 +131,17 @@ class TaskHandle(Generic[R]):
         header = self._header
         if header is None:
             return TaskStatus(id=self.id, task=self.task, queue="", state=TaskState.UNKNOWN)
-        return TaskStatus(
-            id=self.id, task=self.task, queue=header.queue, state=TaskState.QUEUED, enqueued_at=header.enqueued_at
-        )
+        # Nobody keeps a record of a broadcast.
+        state = TaskState.QUEUED if header.channel is None else TaskState.UNKNOWN
+        return TaskStatus(id=self.id, task=self.task, queue=header.queue, state=state, enqueued_at=header.enqueued_at)
 
     def _results(self, session: Session) -> ResultBackend:
+        if self._header is not None and self._header.channel is not None:
+            raise ResultError(
+                f"{self._label()} is a broadcast on the channel {self._header.channel!r}: every worker that listens "
+                "runs a copy of it, and none of them has a result",
+                hint="name a queue to have it run once: options(queue=...)",
+            )
         if self._header is not None and not self._header.store_result:
             raise ResultError(
                 f"{self._label()} was enqueued with store_result=False: its outcome is stored nowhere",

@@ -5,14 +5,15 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import logging
-import types
-from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 from weakref import WeakKeyDictionary, WeakSet
 
 import attrs
 
+from stem_core.client.broadcasting import Sender
+from stem_core.client.deadlines import CallDeadlines
 from stem_core.clock import Clock
 from stem_core.contracts import Broker, Middleware, ResultBackend, StateStore
 from stem_core.errors import ConfigurationError, PayloadTooLarge, PublishError, StemError, StoreUnavailable
@@ -54,6 +55,12 @@ class Session:
     max_message_size: int
     #: The first is the outermost: the app's own, then those of plugins.
     middleware: tuple[Middleware, ...] = ()
+    _deadlines: CallDeadlines = attrs.field(factory=CallDeadlines, init=False, repr=False)
+    #: None when no broadcast channel is declared.
+    _broadcasts: Sender | None = attrs.field(init=False, repr=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._broadcasts = Sender(self) if self.runtime.settings.app.routing_config.channels else None
 
     async def deadline(self, what: str, call: Awaitable[T], *, seconds: float | None = None) -> T:
         """Await ``call``, at most ``seconds`` (default: ``call_timeout``).
@@ -63,17 +70,9 @@ class Session:
         Raises:
             StoreUnavailable: not done in time.
         """
-        # A store in memory answers in the first step: without a timer a call costs it 0.5 us instead of 5.
-        steps = call.__await__()
-        try:
-            pending = next(steps)
-        except StopIteration as end:
-            answer: T = end.value
-            return answer
         limit = self.call_timeout if seconds is None else seconds
         try:
-            async with asyncio.timeout(limit):
-                return await _rest(steps, pending)
+            return await self._deadlines.within(limit, call)
         except TimeoutError as error:
             raise StoreUnavailable(
                 f"no answer within {limit:g} s ({what})",
@@ -91,6 +90,7 @@ class Session:
 
         Raises:
             PublishError: a request that cannot be sent, is too large, or was refused by middleware; nothing was sent.
+            ConfigurationError: a broadcast, and the broker has none; nothing was sent.
             StoreError: the broker did not take them.
         """
         if self.middleware:
@@ -103,16 +103,44 @@ class Session:
                 # Sealing a thousand takes some milliseconds; others on the loop get their turn in between.
                 await asyncio.sleep(0)
             messages += [self._seal(envelope, now) for envelope in envelopes[start : start + CHUNK]]
+        if self._broadcasts is not None:
+            self._broadcasts.check(envelopes)
         if signals.before_task_publish:
             for envelope in envelopes:
                 await signals.before_task_publish.send(BeforeTaskPublishEvent(occurred_at=now, envelope=envelope))
-        for start in range(0, len(messages), CHUNK):
-            await self.deadline("broker: publish", self.broker.publish(messages[start : start + CHUNK]))
-            if signals.after_task_publish:
-                now = self.clock.now()
-                for envelope in envelopes[start : start + CHUNK]:
-                    await signals.after_task_publish.send(AfterTaskPublishEvent(occurred_at=now, envelope=envelope))
+        if len(messages) <= CHUNK:
+            await self._send(messages, envelopes)
+        else:
+            await self._send_in_chunks(messages, envelopes)
         return envelopes
+
+    async def _send_in_chunks(self, messages: Sequence[Message], envelopes: Sequence[Envelope]) -> None:
+        """One chunk is on its way while the broker stores the one before: neither side waits for the other."""
+        ahead: asyncio.Task[None] | None = None
+        try:
+            for start in range(0, len(messages), CHUNK):
+                part = slice(start, start + CHUNK)
+                before, ahead = ahead, asyncio.create_task(self._send(messages[part], envelopes[part]))
+                if before is not None:
+                    await before
+            if ahead is not None:
+                await ahead
+        finally:
+            if ahead is not None:
+                ahead.cancel()
+                # It has ended when this has; of two errors the first is told.
+                await asyncio.gather(ahead, return_exceptions=True)
+
+    async def _send(self, messages: Sequence[Message], envelopes: Sequence[Envelope]) -> None:
+        if self._broadcasts is not None:
+            messages = await self._broadcasts.send(envelopes, messages)
+        if messages:
+            await self.deadline("broker: publish", self.broker.publish(messages))
+        published = self.app.signals.after_task_publish
+        if published:
+            now = self.clock.now()
+            for envelope in envelopes:
+                await published.send(AfterTaskPublishEvent(occurred_at=now, envelope=envelope))
 
     def _through_middleware(self, envelope: Envelope) -> Envelope:
         for layer in self.middleware:
@@ -142,26 +170,6 @@ class Session:
         if limit is not None and size > limit:
             raise PayloadTooLarge(task=envelope.header.task, size=size, limit=limit, of_the_broker=True)
         return message
-
-
-@types.coroutine
-def _rest(steps: Generator[Any, Any, T], pending: Any) -> Generator[Any, Any, T]:
-    """What is left of a call after its first step, which waits for ``pending``."""
-    try:
-        while True:
-            try:
-                given = yield pending
-            except Exception as error:
-                pending = steps.throw(error)
-            except asyncio.CancelledError as error:
-                pending = steps.throw(error)
-            else:
-                pending = steps.send(given)
-    except StopIteration as end:
-        answer: T = end.value
-        return answer
-    finally:
-        steps.close()
 
 
 def _name(layer: Middleware) -> str:

@@ -124,7 +124,10 @@ class Broadcasts(ABC):
     def listen(self, channels: Sequence[str], since: float | None = None) -> AsyncIterator[tuple[str, bytes]]:
         """Yield ``(channel, message)`` in order of sending: those kept since ``since`` (seconds since the epoch;
         None: from now on), then each as it comes. Ends when closed. What this session sends after the call is heard;
-        what others send, from the moment at which the store knows of the listener."""
+        what others send, from the moment at which the store knows of the listener.
+
+        A step that raises StoreError may end the iterator: the core closes it and listens anew, with a ``since`` from
+        before, and knows by their ids what it hears twice."""
 
 
 class KeepsDeadLetters(ABC):

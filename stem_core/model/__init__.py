@@ -29,10 +29,11 @@ from stem_core.model.envelope import (
 )
 from stem_core.model.heartbeat import HEARTBEATS, Heartbeat, WorkerPhase
 from stem_core.model.ids import child_id, new_id
-from stem_core.model.names import check_id, check_name, check_queue
+from stem_core.model.names import check_channel, check_id, check_name, check_queue
 from stem_core.model.outcome import Cancelled, Failed, HandedBack, Outcome, Rejected, Retried, Succeeded
 from stem_core.model.retry import DEFAULT_RETRY, RetryPolicy
 from stem_core.model.revocation import REVOCATIONS, Revocation
+from stem_core.model.routes import Channel, DeliveryMode, QueueRule, Route, Routing
 from stem_core.model.routing import Subscription
 from stem_core.model.status import ErrorInfo, Progress, TaskState, TaskStatus, supersedes
 from stem_core.model.urls import StoreUrl, mask
@@ -51,9 +52,11 @@ __all__ = [
     "Ack",
     "Action",
     "Cancelled",
+    "Channel",
     "DeadLetter",
     "DeadMessage",
     "Delivery",
+    "DeliveryMode",
     "Envelope",
     "ErrorInfo",
     "Failed",
@@ -64,6 +67,7 @@ __all__ = [
     "Outcome",
     "Progress",
     "QueueDepth",
+    "QueueRule",
     "Receipt",
     "Rejected",
     "Release",
@@ -71,6 +75,8 @@ __all__ = [
     "Retry",
     "RetryPolicy",
     "Revocation",
+    "Route",
+    "Routing",
     "Settlement",
     "StoreUrl",
     "StoredMessage",
@@ -80,6 +86,7 @@ __all__ = [
     "TaskStatus",
     "Verdict",
     "WorkerPhase",
+    "check_channel",
     "check_id",
     "check_name",
     "check_queue",

@@ -28,7 +28,10 @@ class Header:
     id: str
     #: The registered name of the task.
     task: str
+    #: Of a broadcast: the name of its channel.
     queue: str
+    #: The channel that it is broadcast on; None: it goes to the queue.
+    channel: str | None = None
     priority: int = DEFAULT_PRIORITY
     #: When the producer made the request, by its own clock; for display and default expiry only.
     enqueued_at: float

@@ -30,6 +30,14 @@ def check_queue(name: str) -> str:
     return name
 
 
+def check_channel(name: str) -> str:
+    """Return ``name`` when users may use it as a broadcast channel; ``*.control.*`` belongs to the control plane."""
+    check_name("channel", name)
+    if _CONTROL.fullmatch(name):
+        raise InvalidName("channel", name, "a name without '.control.', which is reserved for the control plane")
+    return name
+
+
 def check_id(kind: str, name: str) -> str:
     """Return ``name`` when it is a legal id of a worker or a task: a name that may also hold ``@``."""
     if not isinstance(name, str) or not _WORKER_ID.fullmatch(name):

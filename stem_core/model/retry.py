@@ -8,6 +8,7 @@ from typing import Literal
 
 from stem_core.errors import InvalidOption
 from stem_core.model._value import value
+from stem_core.model.spans import Span, in_seconds
 
 #: The longest wait between two attempts unless a policy says otherwise, in seconds.
 DEFAULT_CAP = 600.0
@@ -15,7 +16,7 @@ DEFAULT_CAP = 600.0
 
 @value
 class RetryPolicy:
-    """How long to wait before each retry. Use the constructors; every wait is in seconds.
+    """How long to wait before each retry. Use the constructors, which take seconds or timedeltas; fields are seconds.
 
     A policy is data and travels inside the sealed header when a call overrides it.
     """
@@ -31,27 +32,31 @@ class RetryPolicy:
     jitter: bool = True
 
     @classmethod
-    def exponential(cls, base: float = 1.0, *, cap: float = DEFAULT_CAP, jitter: bool = True) -> RetryPolicy:
+    def exponential(cls, base: Span = 1.0, *, cap: Span = DEFAULT_CAP, jitter: bool = True) -> RetryPolicy:
         """``base``, twice that, four times that ... up to ``cap``, with full jitter."""
-        _check_seconds("base", base)
-        _check_seconds("cap", cap)
-        return cls(kind="exponential", base=float(base), cap=float(cap), jitter=jitter)
+        first, most = in_seconds("base", base, least="0"), in_seconds("cap", cap, least="0")
+        return cls(kind="exponential", base=first, cap=most, jitter=jitter)
 
     @classmethod
-    def fixed(cls, seconds: float, *, jitter: bool = False) -> RetryPolicy:
+    def fixed(cls, seconds: Span, *, jitter: bool = False) -> RetryPolicy:
         """The same wait before every retry."""
-        _check_seconds("seconds", seconds)
-        return cls(kind="fixed", base=float(seconds), cap=float(seconds), jitter=jitter)
+        every = in_seconds("seconds", seconds, least="0")
+        return cls(kind="fixed", base=every, cap=every, jitter=jitter)
 
     @classmethod
-    def after(cls, delays: Sequence[float], *, jitter: bool = False) -> RetryPolicy:
+    def after(cls, delays: Sequence[Span], *, jitter: bool = False) -> RetryPolicy:
         """The given waits in order; the last one repeats."""
-        if not delays:
-            raise InvalidOption("delays", delays, "at least one number of seconds")
-        for delay in delays:
-            _check_seconds("delays", delay)
-        waits = tuple(float(delay) for delay in delays)
+        if not isinstance(delays, Sequence) or not delays:
+            raise InvalidOption("delays", delays, "a list of waits, such as [1, 10, 60]")
+        waits = tuple(in_seconds("delays", delay, least="0") for delay in delays)
         return cls(kind="delays", delays=waits, cap=max(waits), jitter=jitter)
+
+    @property
+    def usable(self) -> bool:
+        """Whether it has a wait, and none below 0: what the constructors make sure of, and nobody else."""
+        if self.kind == "delays" and not self.delays:
+            return False
+        return all(wait >= 0 for wait in (self.base, self.cap, *self.delays))
 
     def delay(self, failures: int) -> float:
         """Seconds to wait after the ``failures``-th failed attempt (from 1)."""
@@ -70,11 +75,6 @@ class RetryPolicy:
     def horizon(self, max_retries: int) -> float:
         """The longest time that ``max_retries`` retries can wait, all together."""
         return sum(self.longest(n) for n in range(1, min(max_retries, 1000) + 1))
-
-
-def _check_seconds(name: str, seconds: float) -> None:
-    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 <= seconds < float("inf"):
-        raise InvalidOption(name, seconds, "a finite number of seconds, 0 or more")
 
 
 #: What a task gets that says nothing: exponential from 1 s with full jitter, capped at 10 min.

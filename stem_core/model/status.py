@@ -69,6 +69,9 @@ class TaskStatus:
     worker: str | None = None
     enqueued_at: float | None = None
     started_at: float | None = None
+    #: While ``running``: when the task last gave a sign of life, by ``ctx.heartbeat``, ``progress`` or ``extend``; None
+    #: when it never did.
+    alive_at: float | None = None
     finished_at: float | None = None
     #: When the next attempt is due, while ``retrying``.
     retry_at: float | None = None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, get_args
 
 import attrs
 
@@ -19,9 +19,15 @@ class Origin:
     #: The option, the variable, ``tasks.py:5``, or ``stem.toml [worker]``; may be empty.
     detail: str = ""
 
+    def goes_before(self, other: Origin) -> bool:
+        """Whether a value from here wins over one from there."""
+        return _RANK[self.kind] < _RANK[other.kind]
+
     def __str__(self) -> str:
         return f"{self.kind.replace('-', ' ')} {self.detail}".rstrip()
 
+
+_RANK = {kind: rank for rank, kind in enumerate(get_args(OriginKind))}
 
 DEFAULT = Origin(kind="default")
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import timedelta
 from typing import Any, Generic, TypeVar
 
 from stem_core.errors import ConfigurationError
-from stem_core.model import StoreUrl, Subscription, check_id, check_name, check_queue, mask
+from stem_core.model import Routing, StoreUrl, Subscription, check_channel, check_id, check_name, check_queue, mask
 
 T = TypeVar("T")
 
@@ -192,6 +192,25 @@ def queues() -> Parser[tuple[str, ...]]:
         return specs
 
     return Parser("queues as NAME or NAME:WEIGHT, each once, such as high:5,default", read, ",".join)
+
+
+def channel() -> Parser[str]:
+    """The name of a broadcast channel."""
+    accepts = "a channel name: 1 to 128 of the characters A-Z a-z 0-9 _ . -, without '.control.'"
+    return Parser(accepts, _checked(check_channel))
+
+
+def routing() -> Parser[Any]:
+    """The routing configuration: the path of a TOML file, none, or its tables, which :mod:`~stem_core.settings.routing`
+    reads when it is known what they are relative to."""
+
+    def read(raw: object) -> object:
+        if isinstance(raw, Routing | Mapping):
+            return raw
+        path = _text(raw)
+        return Routing() if path.lower() == "none" else path
+
+    return Parser("the path of a TOML file, none, or in stem.toml a table [routing]", read)
 
 
 def worker_name() -> Parser[str]:

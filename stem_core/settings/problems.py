@@ -56,6 +56,17 @@ def exceeds(low: tuple[Key, object, Origin], high: tuple[Key, object, Origin]) -
     )
 
 
+def two_defaults(routing: tuple[str, Origin], setting: tuple[str, Origin]) -> InvalidSetting:
+    """The routing configuration and the setting beside it name two default queues: both as name and origin."""
+    (name, origin), (other, place) = routing, setting
+    return InvalidSetting(
+        f"{origin}: routing.default_queue = {name!r}, but default_queue = {other!r} ({place})",
+        key="routing_config",
+        origin=str(origin),
+        hint="keep one of the two",
+    )
+
+
 def unknown_key(origin: Origin, dotted: str, raw: object, keys: Iterable[Key]) -> InvalidSetting:
     """A key that its section does not have; ``keys`` are those that were possible there."""
     keys = list(keys)

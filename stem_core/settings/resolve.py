@@ -7,11 +7,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import attrs
+
 from stem_core.errors import ConfigurationError
 from stem_core.model._value import value
 from stem_core.settings import parsers, problems
 from stem_core.settings.declaration import Key, SettingsSection
 from stem_core.settings.origins import DEFAULT, Origin
+from stem_core.settings.routing import read_routing
 from stem_core.settings.schema import APP, WORKER, AppSettings, WorkerSettings
 from stem_core.settings.sources import Sources, read_sources
 from stem_core.settings.unknown import refuse_unknown, unknown_variables
@@ -21,7 +24,7 @@ logger = logging.getLogger("stem_core.settings")
 _CORE = {key.dotted: key for key in (*APP.keys, *WORKER.keys)}
 
 #: Sections that no plugin may register.
-_RESERVED = frozenset({APP.name, WORKER.name, "plugins", "test"})
+_RESERVED = frozenset({APP.name, WORKER.name, "plugins", "routing", "test"})
 
 
 @value
@@ -55,7 +58,8 @@ class Settings:
         self._origins: dict[str, Origin] = {}
         self._sections = {section.name: self._build(section) for section in everything}
         #: The settings outside of any section.
-        self.app: AppSettings = self._sections[""]
+        self.app: AppSettings = self._route(self._sections[""])
+        self._sections[""] = self.app
         #: The section ``[worker]``.
         self.worker: WorkerSettings = self._sections["worker"]
         #: Absolute. Anchors relative things, such as the path of a default database: the folder of the nearest
@@ -77,6 +81,25 @@ class Settings:
             if low > high:
                 raise problems.exceeds((key, low, origins[0]), (bound, high, origins[1]))
         return section.schema(**values)
+
+    def _route(self, app: AppSettings) -> AppSettings:
+        """The same with the routing configuration read, and its default queue where nobody says another.
+
+        That queue counts as set where the configuration was: a file that the environment names goes before the code.
+        """
+        found = self._sources.find(self._keys["routing_config"])
+        if found is None:
+            return app
+        routing, origin = read_routing(found, self._sources)
+        self._origins["routing_config"] = origin
+        default = app.default_queue
+        said, other = routing.default_queue, self._origins["default_queue"]
+        if said is not None and origin.goes_before(other):
+            default, self._origins["default_queue"] = said, origin
+        elif said is not None and said != default and origin.kind == other.kind in ("code", "file"):
+            raise problems.two_defaults((said, origin), (default, other))
+        routed: AppSettings = attrs.evolve(app, routing_config=routing, default_queue=default)
+        return routed
 
     @property
     def sections(self) -> Mapping[str, Any]:

@@ -6,6 +6,7 @@ from typing import Literal
 
 import attrs
 
+from stem_core.model import Routing
 from stem_core.settings import parsers as p
 from stem_core.settings.declaration import SettingsSection, setting
 
@@ -41,6 +42,12 @@ class AppSettings:
     )
     default_queue: str = setting(
         "default", parse=p.queue(), help="Queue of tasks that name none, and of workers without -Q."
+    )
+    routing_config: Routing = setting(  # noqa: RUF009 - a value, which nobody changes
+        Routing(),
+        parse=p.routing(),
+        file_key="routing",
+        help="Where tasks go: a TOML file with queues, channels and routes, or the same as tables under [routing].",
     )
     default_max_retries: int = setting(
         3, parse=p.integer(0), help="How often a failed task is run again, unless it says otherwise."
@@ -84,8 +91,17 @@ class WorkerSettings:
     strict: bool = setting(
         False, parse=p.boolean(), help="Take the queues in the order written instead of sharing by weight."
     )
+    broadcasts: tuple[str, ...] = setting(
+        (),
+        parse=p.many(p.channel(), "names of broadcast channels, such as news,config"),
+        option="--broadcast",
+        help="Broadcast channels to listen to; they are declared in the routing configuration.",
+    )
     concurrency: int | None = setting(
         None, parse=p.integer(1), unset="derived from the tasks", help="How many tasks run at once."
+    )
+    replicas: int = setting(
+        1, parse=p.integer(1), help="How many worker processes 'stem worker' keeps running, each with all its slots."
     )
     strategy: str = setting(
         "auto",

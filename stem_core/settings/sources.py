@@ -47,6 +47,8 @@ class Sources:
     file: ConfigFile | None
     #: Anchors relative things: the folder of the nearest stem.toml or pyproject.toml, else where the search began.
     directory: Path
+    #: TOML files that settings name, as they were when they were first read.
+    read: dict[Path, dict[str, Any]] = attrs.field(factory=dict, repr=False, hash=False)
 
     def find(self, key: Key) -> Found | None:
         """What the strongest source says: command line > environment > code > file. None: nobody says anything."""
@@ -65,6 +67,26 @@ class Sources:
                 dotted = f"{key.file_table}.{key.file_name}" if key.file_table else key.file_name
                 return Found(raw=table[key.file_name], origin=self.file.origin(key.file_table), key=dotted)
         return None
+
+    def toml(self, path: Path, found: Found) -> tuple[dict[str, Any], str]:
+        """The content of a file that the value ``found`` names, and how messages call it. Read once.
+
+        Raises:
+            InvalidSetting: it cannot be read, or is no TOML.
+        """
+        shown = path.name if path.parent == self.directory else str(path)
+        if path not in self.read:
+            config = ConfigFile(path=path, shown=shown, root="", data={})
+            try:
+                self.read[path] = _decode(config, path.read_bytes())
+            except OSError as error:
+                raise InvalidSetting(
+                    f"{found.origin}: {found.key} = {str(path)!r}: the file cannot be read: {_reason(error)}",
+                    key=found.key,
+                    origin=str(found.origin),
+                    hint="give the path of a TOML file that can be read",
+                ) from error
+        return self.read[path], shown
 
     def _variable(self, key: Key, variable: str) -> Found | None:
         path = self.environ.get(f"{variable}_FILE")
@@ -99,6 +121,7 @@ class Sources:
             code={**self.code, **{key: (raw, code_origin) for key, raw in _given(code).items()}},
             file=self.file,
             directory=self.directory,
+            read=self.read,
         )
 
 
@@ -175,10 +198,22 @@ def _load(path: Path, start: Path) -> ConfigFile | None:
     # Most files of other people have nothing for us; they need not be parsed, and may even be wrong.
     if root and b"stem" not in content:
         return None
+    data: Any = _decode(config, content)
+    if root:
+        tool = data.get("tool")
+        data = tool.get("stem") if isinstance(tool, dict) else None
+        if data is None:
+            return None
+        if not isinstance(data, dict):
+            raise _unusable(config, "tool.stem: expected a table [tool.stem]", "write [tool.stem]")
+    return ConfigFile(path=path, shown=config.shown, root=root, data=data)
+
+
+def _decode(config: ConfigFile, content: bytes) -> dict[str, Any]:
     import tomllib
 
     try:
-        data: Any = tomllib.loads(content.decode("utf-8"))
+        return tomllib.loads(content.decode("utf-8"))
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
         raise _unusable(config, f"line {line}: not encoded as UTF-8", "save it as UTF-8") from error
@@ -190,14 +225,6 @@ def _load(path: Path, start: Path) -> ConfigFile | None:
             where = f"line {match[2]}, column {match[3]}: " if match[2] else f"line {last}: "
             what = match[1]
         raise _unusable(config, f"{where}not valid TOML: {what}", "correct that line") from error
-    if root:
-        tool = data.get("tool")
-        data = tool.get("stem") if isinstance(tool, dict) else None
-        if data is None:
-            return None
-        if not isinstance(data, dict):
-            raise _unusable(config, "tool.stem: expected a table [tool.stem]", "write [tool.stem]")
-    return ConfigFile(path=path, shown=config.shown, root=root, data=data)
 
 
 def _unusable(config: ConfigFile, what: str, hint: str) -> InvalidSetting:

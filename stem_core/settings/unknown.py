@@ -115,7 +115,7 @@ def _check_file(file: ConfigFile, by_section: Mapping[str, Sequence[Key]], reaso
                 first = next(iter(raw), "") if isinstance(raw, dict) else ""
                 raise problems.ownerless(file.origin(name), f"{name}.{first}".rstrip("."), reasons[name])
         elif isinstance(raw, dict):
-            raise problems.unknown_section(file.origin(""), name, tables, reasons)
+            raise problems.unknown_section(file.origin(""), name, (*tables, "routing"), reasons)
         else:
             raise problems.unknown_key(file.origin(""), name, raw, tables[""])
 

@@ -1,7 +1,6 @@
 """What handlers are told: one immutable class an event.
 
-Order of one run: received, prerun, [progress], then one of succeeded, failed, retried, revoked, expired, handed back
-or lease lost, then postrun. Order of one worker: init, ready, heartbeats, stopping, shutdown.
+In which order they come stands in ``docs/reference/signals.md``; a test compares it with what is observed.
 Times are seconds since the epoch, spans are seconds, results are JSON text.
 """
 
@@ -140,7 +139,7 @@ class TaskSucceededEvent(TaskEvent):
 
 @value
 class TaskFailedEvent(TaskEvent):
-    """Given up: no retry is left, or the error is one that is never retried."""
+    """Given up: no retry is left, or the error is one that is not retried."""
 
     event_name: ClassVar[str] = "task-failed"
     #: ``failed``, ``time-limit``, ``bad-arguments`` ...
@@ -199,14 +198,15 @@ class TaskRejectedEvent(TaskEvent):
 
 @value
 class TaskLeaseLostEvent(TaskEvent):
-    """The message was granted to another worker; what this one did counts for nothing."""
+    """The message was granted to another worker, or the store refused its outcome: what was done here counts for
+    nothing."""
 
     event_name: ClassVar[str] = "task-lease-lost"
 
 
 @value
 class TaskHandedBackEvent(TaskEvent):
-    """Given back unfinished and uncounted; another worker may have it after ``delay`` seconds."""
+    """Given back unfinished, not counted as an attempt; another worker may have it after ``delay`` seconds."""
 
     event_name: ClassVar[str] = "task-handed-back"
     reason: str

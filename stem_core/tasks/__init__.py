@@ -6,7 +6,7 @@ from stem_core.tasks.call import BoundTask, TaskCall
 from stem_core.tasks.context import TaskContext, current
 from stem_core.tasks.discovery import import_tasks
 from stem_core.tasks.host import TaskHost
-from stem_core.tasks.options import CallArguments, CallOptions, Span, TaskArguments, TaskOptions
+from stem_core.tasks.options import CallArguments, CallOptions, TaskArguments, TaskOptions
 from stem_core.tasks.registry import TaskRegistry
 from stem_core.tasks.task import AnyTask, Task
 
@@ -15,7 +15,6 @@ __all__ = [
     "BoundTask",
     "CallArguments",
     "CallOptions",
-    "Span",
     "Task",
     "TaskArguments",
     "TaskCall",

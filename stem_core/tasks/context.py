@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from threading import Lock
@@ -13,6 +12,7 @@ import msgspec
 from stem_core.clock import SYSTEM_CLOCK, Clock
 from stem_core.errors import AppNotOpen, InterruptReason, InvalidOption, RetryTask, TaskInterrupted
 from stem_core.model import Envelope, Header, Progress, child_id, new_id
+from stem_core.model.spans import Span, in_seconds
 
 if TYPE_CHECKING:
     from stem_core.client.results import TaskHandle
@@ -23,8 +23,8 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 _encode = msgspec.json.Encoder().encode
-# Guards the numbering of all outboxes: hardly any run needs one of its own.
-_numbering = Lock()
+# Guards the counting of all contexts: hardly any run needs a lock of its own.
+_counting = Lock()
 
 #: The context of the task that runs here; None outside of tasks.
 current: ContextVar[TaskContext | None] = ContextVar("stem_task_context", default=None)
@@ -42,11 +42,13 @@ class TaskContext:
         "_children",
         "_direct",
         "_header",
-        "_on_progress",
+        "_on_life",
+        "alive_at",
         "attempt",
-        "deadline",
+        "extended",
         "interrupt",
         "latest",
+        "limited_at",
         "outbox",
         "run",
         "state",
@@ -62,10 +64,10 @@ class TaskContext:
         worker: str = "",
         state: Any = None,
         deadline: float | None = None,
-        on_progress: Callable[[TaskContext], None] | None = None,
+        on_life: Callable[[TaskContext], None] | None = None,
     ) -> None:
         self._header = header
-        self._on_progress = on_progress
+        self._on_life = on_life
         self._children = 0
         #: Which try of the code this is, from 1.
         self.attempt = attempt
@@ -75,12 +77,16 @@ class TaskContext:
         self.worker = worker
         #: What the app's ``lifespan`` yielded; None without one.
         self.state = state
-        #: When the soft time limit is over, by the monotonic clock; None without a limit.
-        self.deadline = deadline
+        #: Set by the worker: when the soft time limit was to be over at first; see :attr:`deadline`.
+        self.limited_at = deadline
+        #: By how many seconds :meth:`extend` has moved the time limits, in all.
+        self.extended = 0.0
         #: Set by the worker when the task has to stop; see :meth:`check`.
         self.interrupt: InterruptReason | None = None
         #: What the last :meth:`progress` said.
         self.latest: Progress | None = None
+        #: Set by the worker: when it last heard of this run, seconds since the epoch; None when it never did.
+        self.alive_at: float | None = None
         #: What :meth:`enqueue` collected, to be published with the task's success.
         self.outbox: list[Envelope] = []
         #: Whether the task was called directly, so that nobody looks at the outbox.
@@ -149,6 +155,11 @@ class TaskContext:
         """When the producer made the request, seconds since the epoch by its clock."""
         return self._header.enqueued_at
 
+    @property
+    def deadline(self) -> float | None:
+        """When the soft time limit is over, by the monotonic clock; None without a limit."""
+        return None if self.limited_at is None else self.limited_at + self.extended
+
     def progress(self, percent: float, data: Any = None) -> None:
         """Say how far the work is: ``percent`` from 0 to 100, and any JSON value beside it.
 
@@ -164,8 +175,8 @@ class TaskContext:
         except (TypeError, ValueError, RecursionError) as error:
             raise InvalidOption("data", type(data).__name__, f"a value that JSON can carry ({error})") from error
         self.latest = Progress(percent=float(percent), data=text)
-        if self._on_progress is not None:
-            self._on_progress(self)
+        if self._on_life is not None:
+            self._on_life(self)
 
     def enqueue(self, task: Task[P, R, Any] | BoundTask[P, R], /, *args: P.args, **kwargs: P.kwargs) -> TaskHandle[R]:
         """Enqueue another task together with the success of this one: published with it, dropped with its failure.
@@ -183,7 +194,7 @@ class TaskContext:
                 hint="enqueue the task, or in a test call task.function(TaskContext.local(), ...) and read ctx.outbox",
             )
         call = task.call(*args, **kwargs)
-        with _numbering:
+        with _counting:
             number = self._children
             self._children = number + 1
         envelope, handle = call.host.stage(call, self, child_id(self._header.id, number))
@@ -200,17 +211,47 @@ class TaskContext:
         if self.interrupt is not None:
             raise TaskInterrupted(self.interrupt)
 
-    def retry(self, delay: float | None = None, message: str = "the task asked to be run again") -> RetryTask:
-        """What to raise to be run again after ``delay`` seconds: ``raise ctx.retry(delay=30)``.
+    def heartbeat(self) -> None:
+        """A checkpoint, as :meth:`check`, that also says: I am alive and getting on. Readers see the moment of the last
+        one as ``alive_at`` of the running task's status, so that they can tell long work from work that hangs.
 
-        Counts as a failed attempt; None waits as the policy says. The arguments stay as they are.
+        It keeps no lease: the worker renews those by itself, as long as it lives. :meth:`progress` counts as a sign of
+        life too. Cheap: the worker writes at most twice a second.
 
         Raises:
-            InvalidOption: a delay that is no number of seconds.
+            TaskInterrupted: the task has to stop; its ``reason`` says why. Let it through.
         """
-        if delay is not None and (isinstance(delay, bool) or not 0 <= delay < math.inf):
-            raise InvalidOption("delay", delay, "a number of seconds, 0 or more")
-        return RetryTask(message, delay=delay)
+        self.check()
+        if self._on_life is not None:
+            self._on_life(self)
+
+    def extend(self, seconds: Span) -> None:
+        """Move both time limits of this run, the soft and the hard one, by so many seconds (or a timedelta); a
+        checkpoint too. Several calls add up; a limit that the run does not have stays absent; the next attempt begins
+        with the limits of the task again. Nothing else is extended: a stop of the worker waits no longer than it says,
+        and leases need no help, for the worker renews them.
+
+        Raises:
+            TaskInterrupted: too late, the task has to stop; its ``reason`` says why. Let it through.
+            InvalidOption: no span of time above 0.
+        """
+        more = in_seconds("seconds", seconds)
+        self.check()
+        with _counting:
+            self.extended += more
+        if self._on_life is not None:
+            self._on_life(self)
+
+    def retry(self, after: Span | None = None, message: str = "the task asked to be run again") -> RetryTask:
+        """What to raise to be run again after so many seconds (or a timedelta): ``raise ctx.retry(after=30)``.
+
+        Counts as a failed attempt, and ``max_retries`` holds; None waits as the policy says. The arguments stay as
+        they are.
+
+        Raises:
+            InvalidOption: no span of time.
+        """
+        return RetryTask(message, delay=None if after is None else in_seconds("after", after, least="0"))
 
     def __repr__(self) -> str:
         return f"<TaskContext {self.task} [{self.id}] attempt {self.attempt}>"

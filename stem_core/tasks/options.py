@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
-from datetime import datetime, timedelta
+from datetime import datetime
 from difflib import get_close_matches
-from typing import Any, Literal, TypedDict, cast
+from typing import Any, TypedDict, cast
 
 import attrs
 
@@ -14,12 +13,9 @@ from stem_core.errors import InvalidOption
 from stem_core.model import DEFAULT_PRIORITY, DEFAULT_RETRY, MAX_PRIORITY, MIN_PRIORITY, RetryPolicy
 from stem_core.model._value import value
 from stem_core.model.names import check_id, check_name, check_queue
-
-#: Given the number of failed attempts (from 1) and the error of the last: seconds to wait, or None to give up.
-RetryRule = Callable[[int, BaseException], float | None]
-
-#: A span: seconds, or a timedelta.
-Span = float | timedelta
+from stem_core.model.spans import Span, in_seconds
+from stem_core.tasks import retrying
+from stem_core.tasks.retrying import ErrorClasses, RetryRule
 
 
 class TaskArguments(TypedDict, total=False):
@@ -29,6 +25,8 @@ class TaskArguments(TypedDict, total=False):
     priority: int
     max_retries: int | None
     retry: RetryPolicy | RetryRule
+    retry_on: ErrorClasses | None
+    give_up_on: ErrorClasses | None
     soft_time_limit: Span | None
     time_limit: Span | None
     strategy: str
@@ -65,6 +63,11 @@ class TaskOptions:
     #: None: the default of the app, 3.
     max_retries: int | None = None
     retry: RetryPolicy | RetryRule = DEFAULT_RETRY
+    #: The only errors that are tried again; None: every one. What is interrupted by a time limit counts as a
+    #: TaskInterrupted, and ``ctx.retry`` always counts.
+    retry_on: tuple[type[BaseException], ...] | None = None
+    #: Errors that are given up at once, also where ``retry_on`` names them.
+    give_up_on: tuple[type[BaseException], ...] | None = None
     #: How long one attempt may take before it is interrupted; None: no limit.
     soft_time_limit: float | None = None
     #: How long one attempt may take before it is ended against its will; None: no limit.
@@ -85,7 +88,9 @@ class TaskOptions:
             InvalidOption: an unknown option, or a value that cannot be used.
             InvalidName: a queue or strategy with a name that it may not have.
         """
-        return cls(**_checked(options, _TASK_CHECKS, "a task"))
+        built = cls(**_checked(options, _TASK_CHECKS, "a task"))
+        retrying.must_not_contradict(built.retry_on or (), built.give_up_on or ())
+        return built
 
 
 @value
@@ -145,29 +150,24 @@ def _checked(options: Mapping[str, Any], checks: Mapping[str, Callable[[str, Any
     for name, given in options.items():
         check = checks.get(name)
         if check is None:
-            close = get_close_matches(name, checks, n=1)
-            accepted = f"{close[0]!r} instead" if close else "one of " + ", ".join(checks)
-            raise InvalidOption(name, given, f"{accepted}; {what} has no option {name!r}")
+            raise InvalidOption(name, given, f"{_instead(name, checks)}; {what} has no option {name!r}")
         checked[name] = check(name, given)
     return checked
+
+
+def _instead(name: str, checks: Mapping[str, Callable[[str, Any], Any]]) -> str:
+    if name in _TASK_CHECKS:
+        return f"it where the task is defined, @app.task({name}=...)"
+    close = get_close_matches(name, checks, n=1)
+    return f"{close[0]!r} instead" if close else "one of " + ", ".join(checks)
 
 
 def _optional(check: Callable[[str, Any], Any]) -> Callable[[str, Any], Any]:
     return lambda name, given: None if given is None else check(name, given)
 
 
-def _seconds(name: str, given: Any, *, least: Literal["0", "above 0"] = "above 0") -> float:
-    seconds = given.total_seconds() if isinstance(given, timedelta) else given
-    number = isinstance(seconds, int | float) and not isinstance(seconds, bool) and math.isfinite(seconds)
-    if not number or seconds < 0 or (seconds == 0 and least != "0"):
-        raise InvalidOption(
-            name, given, f"a number of seconds or a timedelta, {'0 or more' if least == '0' else least}"
-        )
-    return float(seconds)
-
-
 def _delay(name: str, given: Any) -> float:
-    return _seconds(name, given, least="0")
+    return in_seconds(name, given, least="0")
 
 
 def _moment(name: str, given: Any) -> float:
@@ -177,7 +177,7 @@ def _moment(name: str, given: Any) -> float:
 
 
 def _expiry(name: str, given: Any) -> float:
-    return _moment(name, given) if isinstance(given, datetime) else _seconds(name, given)
+    return _moment(name, given) if isinstance(given, datetime) else in_seconds(name, given)
 
 
 def _whole(least: int, most: int) -> Callable[[str, Any], int]:
@@ -195,19 +195,6 @@ def _flag(name: str, given: Any) -> bool:
     return given
 
 
-def _policy(name: str, given: Any) -> RetryPolicy:
-    if not isinstance(given, RetryPolicy):
-        raise InvalidOption(name, given, "a RetryPolicy, such as RetryPolicy.exponential(base=2, cap=600)")
-    return given
-
-
-def _policy_or_rule(name: str, given: Any) -> RetryPolicy | RetryRule:
-    if not isinstance(given, RetryPolicy) and not callable(given):
-        raise InvalidOption(name, given, "a RetryPolicy, or a function of the number of failures and the error")
-    rule: RetryPolicy | RetryRule = given
-    return rule
-
-
 def _headers(name: str, given: Any) -> dict[str, str]:
     if not isinstance(given, Mapping) or not all(isinstance(t, str) for pair in given.items() for t in pair):
         raise InvalidOption(name, given, "a mapping of text to text")
@@ -216,14 +203,17 @@ def _headers(name: str, given: Any) -> dict[str, str]:
 
 _priority = _whole(MIN_PRIORITY, MAX_PRIORITY)
 _retries = _optional(_whole(0, 1_000_000))
-_span = _optional(_seconds)
+_span = _optional(in_seconds)
+_errors = _optional(retrying.error_classes)
 _queue = _optional(lambda _, given: check_queue(given))
 
 _TASK_CHECKS: dict[str, Callable[[str, Any], Any]] = {
     "queue": _queue,
     "priority": _priority,
     "max_retries": _retries,
-    "retry": _policy_or_rule,
+    "retry": retrying.policy_or_rule,
+    "retry_on": _errors,
+    "give_up_on": _errors,
     "soft_time_limit": _span,
     "time_limit": _span,
     "strategy": check_name,
@@ -241,7 +231,7 @@ _CALL_CHECKS: dict[str, Callable[[str, Any], Any]] = {
     "id": _optional(lambda _, given: check_id("task id", given)),
     "queue": _queue,
     "max_retries": _retries,
-    "retry": _optional(_policy),
+    "retry": _optional(retrying.policy),
     "soft_time_limit": _span,
     "time_limit": _span,
     "store_result": _optional(_flag),

@@ -4,23 +4,21 @@ from __future__ import annotations
 
 import functools
 import inspect
-import logging
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, Unpack
 
 from stem_core.errors import ConfigurationError, InvalidOption, RetryTask
-from stem_core.model import DEFAULT_RETRY, RetryPolicy
+from stem_core.model import RetryPolicy
 from stem_core.model.names import check_name
+from stem_core.tasks import retrying
 from stem_core.tasks.call import BoundTask, TaskCall
 from stem_core.tasks.context import TaskContext, current
 from stem_core.tasks.host import TaskHost
-from stem_core.tasks.options import NO_OPTIONS, CallArguments, CallOptions, RetryRule, TaskOptions
+from stem_core.tasks.options import NO_OPTIONS, CallArguments, CallOptions, TaskOptions
 from stem_core.tasks.signature import Signature
 
 if TYPE_CHECKING:
     from stem_core.client.results import TaskHandle
-
-logger = logging.getLogger("stem_core.tasks")
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -184,25 +182,18 @@ class Task(Generic[P, R, C]):
     def retry_delay(self, error: BaseException, failures: int, override: RetryPolicy | None = None) -> float | None:
         """Seconds to wait after the ``failures``-th failed attempt (from 1); None: give up.
 
-        The first that has a say: ``ctx.retry(delay=...)``, the call's own policy (``override``), the task's.
-        A rule that raises, or returns no number of seconds, is logged, and the default policy decides.
+        ``retry_on`` and ``give_up_on`` say whether; how long is said by the first of ``ctx.retry(after=...)``, the
+        call's own policy (``override``), the task's policy or rule, which may still give up.
         """
+        defaults = self.defaults
+        if not retrying.retried(error, defaults.retry_on or (), defaults.give_up_on or ()):
+            return None
         if isinstance(error, RetryTask) and error.delay is not None:
             return error.delay
-        policy = override if override is not None else self.defaults.retry
+        policy = override if override is not None else defaults.retry
         if isinstance(policy, RetryPolicy):
             return policy.delay(failures)
-        return self._by_rule(policy, failures, error)
-
-    def _by_rule(self, rule: RetryRule, failures: int, error: BaseException) -> float | None:
-        try:
-            delay = rule(failures, error)
-            if delay is None or 0 <= delay < float("inf"):
-                return delay
-            logger.error("the retry rule of task %s returned %r; the default policy decides", self.name, delay)
-        except Exception:
-            logger.exception("the retry rule of task %s raised; the default policy decides", self.name)
-        return DEFAULT_RETRY.delay(failures)
+        return retrying.asked(self.name, policy, failures, error)
 
     if not TYPE_CHECKING:  # to a type checker, __getattr__ says that every attribute exists
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from stem_core.wire.copies import decode_copy, encode_copy
 from stem_core.wire.format import decode_header, encode_header, seal, unseal, unseal_header
 from stem_core.wire.records import (
     decode_heartbeat,
@@ -13,10 +14,12 @@ from stem_core.wire.records import (
 )
 
 __all__ = [
+    "decode_copy",
     "decode_header",
     "decode_heartbeat",
     "decode_revocation",
     "decode_status",
+    "encode_copy",
     "encode_header",
     "encode_heartbeat",
     "encode_revocation",

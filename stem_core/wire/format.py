@@ -12,7 +12,7 @@ import attrs
 import msgspec
 
 from stem_core.errors import MessageUnreadable, PublishError, UnsupportedVersion
-from stem_core.model import MAX_PRIORITY, MIN_PRIORITY, WIRE_VERSION, Envelope, Header, Message, RetryPolicy
+from stem_core.model import MAX_PRIORITY, MIN_PRIORITY, WIRE_VERSION, Envelope, Header, Message
 from stem_core.wire._text import UNREADABLE, cause
 
 
@@ -139,15 +139,9 @@ def _problem(header: Header) -> str:
         return f"time_limit {header.time_limit:g} is not above 0"
     if header.result_ttl is not None and header.result_ttl <= 0:
         return f"result_ttl {header.result_ttl:g} is not above 0"
-    if header.retry is not None and not _usable(header.retry):
+    if header.retry is not None and not header.retry.usable:
         return "its retry policy has a negative wait, or none"
     return ""
-
-
-def _usable(policy: RetryPolicy) -> bool:
-    if policy.kind == "delays" and not policy.delays:
-        return False
-    return min(policy.base, policy.cap, *policy.delays) >= 0
 
 
 def _difference(header: Header, back: Header) -> str:

@@ -38,6 +38,7 @@ class _StatusRecord(msgspec.Struct, omit_defaults=True):
     worker: str | None = None
     enqueued_at: float | None = None
     started_at: float | None = None
+    alive_at: float | None = None
     finished_at: float | None = None
     retry_at: float | None = None
     ttl: float = 86_400.0
@@ -67,6 +68,7 @@ def encode_status(status: TaskStatus) -> bytes:
             status.worker,
             status.enqueued_at,
             status.started_at,
+            status.alive_at,
             status.finished_at,
             status.retry_at,
             status.ttl,
@@ -96,6 +98,7 @@ def decode_status(data: bytes) -> TaskStatus:
         worker=record.worker,
         enqueued_at=record.enqueued_at,
         started_at=record.started_at,
+        alive_at=record.alive_at,
         finished_at=record.finished_at,
         retry_at=record.retry_at,
         ttl=record.ttl,

@@ -22,7 +22,7 @@ from stem_core.model import (
 from stem_core.signals import Signals, events
 from stem_core.tasks.context import current
 from stem_core.wire import unseal_header
-from stem_core.worker.inflight import Entry
+from stem_core.worker.inflight import Entry, Stage
 
 logger = logging.getLogger("stem_core.tasks")
 
@@ -78,8 +78,9 @@ class Announcer:
         await self._signals.task_prerun.send(events.TaskPrerunEvent(**self._common(entry)))
 
     async def progress(self, entry: Entry) -> None:
-        """The task said how far it is."""
-        if self._signals.task_progress and entry.ctx is not None and entry.ctx.latest is not None:
+        """The task said how far it is; told only while it runs, so that its end comes last."""
+        running = entry.stage is Stage.RUNNING
+        if running and self._signals.task_progress and entry.ctx is not None and entry.ctx.latest is not None:
             await self._signals.task_progress.send(
                 events.TaskProgressEvent(progress=entry.ctx.latest, **self._common(entry))
             )
@@ -160,12 +161,14 @@ class Announcer:
             await signals.task_failed.send(
                 events.TaskFailedEvent(reason=outcome.reason, error=outcome.error, runtime=runtime, **common)
             )
-            await self._dead_lettered(outcome.reason, detail, common)
+            if entry.leased:
+                await self._dead_lettered(outcome.reason, detail, common)
         elif isinstance(outcome, Rejected):
             await signals.task_rejected.send(
                 events.TaskRejectedEvent(reason=outcome.reason, detail=outcome.detail, **common)
             )
-            await self._dead_lettered(outcome.reason, outcome.detail, common)
+            if entry.leased:
+                await self._dead_lettered(outcome.reason, outcome.detail, common)
         elif isinstance(outcome, Cancelled) and outcome.reason == "revoked":
             await signals.task_revoked.send(events.TaskRevokedEvent(detail=outcome.detail, **common))
         elif isinstance(outcome, Cancelled):
@@ -233,10 +236,11 @@ class Announcer:
                 outcome.error.traceback,
             )
         elif isinstance(outcome, Rejected):
-            logger.error("%s went to the dead letters as %s: %s", title, outcome.reason, outcome.detail)
+            fate = "went to the dead letters" if entry.leased else "is dropped"
+            logger.error("%s %s as %s: %s", title, fate, outcome.reason, outcome.detail)
         elif isinstance(outcome, Cancelled):
             logger.info("%s cancelled: %s %s", title, outcome.reason, outcome.detail)
         elif outcome.charge:
             logger.error("%s crashed, %d in all: %s", title, entry.delivery.crashes + 1, outcome.detail)
         elif outcome.reason != "unknown-task":
-            logger.info("%s handed back: %s", title, outcome.reason)
+            logger.info("%s %s: %s", title, "handed back" if entry.leased else "dropped", outcome.reason)

@@ -25,7 +25,7 @@ def banner(app: Stem, settings: Settings, plan: Plan) -> list[str]:
         f"stem {version('stem-core')}: worker {plan.worker}, app {app.name}, {count} task{'s' * (count != 1)}",
         f"broker: {urls.broker}" + (" (default, nothing is configured)" if urls.default_used else ""),
         f"results: {urls.backend or 'none'}; state: {urls.state}; namespace: {settings.app.namespace}",
-        f"queues: {plan.subscription}",
+        f"queues: {plan.subscription}" + (f"; broadcasts: {','.join(plan.broadcasts)}" if plan.broadcasts else ""),
         f"strategy: {strategies}; lease: {options.lease:g} s",
         f"concurrency: {plan.concurrency} ({plan.concurrency_reason}); prefetch: {plan.prefetch}",
         app.runtime.plugins_line,
@@ -46,6 +46,10 @@ def warnings(app: Stem, plan: Plan) -> list[str]:
         listed = "; ".join(f"{queue} ({', '.join(names)})" for queue, names in plan.unread.items())
         queues = ",".join([*plan.subscription.queues, *plan.unread])
         found.append(f"registered but not subscribed: {listed}; add -Q {queues}")
+    if plan.unheard:
+        listed = "; ".join(f"{channel} ({', '.join(names)})" for channel, names in plan.unheard.items())
+        options = " ".join(f"--broadcast {channel}" for channel in (*plan.broadcasts, *plan.unheard))
+        found.append(f"registered but not listening: {listed}; add {options}")
     if not len(app.tasks):
         found.append("no task is registered; list the modules that define them in Stem(include=[...])")
     return found

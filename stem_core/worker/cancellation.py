@@ -59,8 +59,8 @@ class Deadlines:
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
-        #: When, in order, what, and whether it is to be ended against its will.
-        self._heap: list[tuple[float, int, Entry, bool]] = []
+        #: When, in order, what, whether it is to be ended against its will, and by how much the task had extended it.
+        self._heap: list[tuple[float, int, Entry, bool, float]] = []
         #: Called with what has reached its hard limit.
         self.on_overrun: Callable[[Entry], None] = _nothing
         self._sequence = itertools.count()
@@ -68,11 +68,14 @@ class Deadlines:
         self._room = self.ROOM
 
     def add(self, entry: Entry, seconds: float, *, hard: bool = False) -> None:
-        """Interrupt the entry as ``time-limit`` after ``seconds``, or end it, unless it has ended by then."""
+        """Interrupt the entry as ``time-limit`` after ``seconds``, or end it, unless it has ended by then.
+
+        What ``ctx.extend`` adds meanwhile is looked at when the time has come, so that any thread may extend.
+        """
         if len(self._heap) >= self._room:
             self._drop_ended()
         when = self._loop.time() + seconds
-        heapq.heappush(self._heap, (when, next(self._sequence), entry, hard))
+        heapq.heappush(self._heap, (when, next(self._sequence), entry, hard, 0.0))
         if self._heap[0][0] == when:
             self._arm()
 
@@ -98,10 +101,13 @@ class Deadlines:
         heap = self._heap
         # Entries that ended are dropped when they come up, or many at once: one by one would cost every job a search.
         while heap and (heap[0][0] <= now or heap[0][2].stage is not Stage.RUNNING):
-            _, _, entry, hard = heapq.heappop(heap)
+            when, sequence, entry, hard, counted = heapq.heappop(heap)
             if entry.stage is not Stage.RUNNING:
                 continue
-            if hard:
+            extended = 0.0 if entry.ctx is None else entry.ctx.extended
+            if extended > counted:
+                heapq.heappush(heap, (when + extended - counted, sequence, entry, hard, extended))
+            elif hard:
                 self.on_overrun(entry)
             else:
                 interrupt(entry, "time-limit")

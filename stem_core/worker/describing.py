@@ -39,8 +39,13 @@ def traceback_of(error: BaseException) -> str:
     while frames is not None and frames.tb_frame.f_globals.get("__name__", "").startswith("stem_core."):
         frames = frames.tb_next
     own = frames if frames is not None else error.__traceback__
-    text = encodable("".join(traceback.format_exception(type(error), error, own)))
-    return _shortened(text, MAX_TRACEBACK)
+    try:
+        lines = traceback.format_exception(type(error), error, own)
+    except Exception as broken:
+        # Some errors hold what the traceback module cannot print: a SyntaxError whose text is none, odd notes.
+        end = f"{type(error).__qualname__}: <it cannot be shown: {type(broken).__name__}>\n"
+        lines = ["Traceback (most recent call last):\n", *traceback.format_tb(own), end]
+    return _shortened(encodable("".join(lines)), MAX_TRACEBACK)
 
 
 def _shortened(text: str, most: int) -> str:

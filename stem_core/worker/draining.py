@@ -83,7 +83,7 @@ class Draining:
         for entry in held:
             interrupt(entry, "shutdown")
             kill(entry, "shutdown")
-        settlements = [Settlement(receipt=entry.delivery.receipt, action=Release()) for entry in held]
+        settlements = [Settlement(receipt=entry.delivery.receipt, action=Release()) for entry in held if entry.leased]
         if settlements:
             try:
                 await session.deadline("broker: settle", session.broker.settle(settlements), seconds=HARD_FLUSH)

@@ -40,7 +40,7 @@ class Executor:
         worker: str,
         state: object,
         default_max_retries: int,
-        on_progress: Callable[[TaskContext], None],
+        on_life: Callable[[TaskContext], None],
         on_started: Callable[[Entry], None] | None,
     ) -> None:
         #: By the task's name.
@@ -53,7 +53,7 @@ class Executor:
         self._worker = worker
         self._state = state
         self._default_max_retries = default_max_retries
-        self._on_progress = on_progress
+        self._on_life = on_life
         self._on_started = on_started
 
     def prepare(self, entry: Entry) -> None:
@@ -68,7 +68,7 @@ class Executor:
             run=entry.delivery.receipt.run,
             worker=self._worker,
             state=self._state,
-            on_progress=self._on_progress,
+            on_life=self._on_life,
         )
         current.set(ctx)
         if self._on_started is not None:
@@ -87,7 +87,7 @@ class Executor:
         if task.name in self._isolated:
             entry.started_at = self._clock.monotonic()
         if soft_limit is not None:
-            ctx.deadline = entry.started_at + soft_limit
+            ctx.limited_at = entry.started_at + soft_limit
             self._deadlines.add(entry, soft_limit)
         if hard_limit is not None:
             self._deadlines.add(entry, hard_limit, hard=True)
@@ -166,7 +166,8 @@ class Executor:
                 message=_overdue(entry),
                 traceback=traceback_of(error) if raised else "",
             )
-            return self._retry_or_give_up(entry, "time-limit", error, info)
+            # Whatever it looked like where it ran: a cancellation, a killed process, or this.
+            return self._retry_or_give_up(entry, "time-limit", TaskInterrupted("time-limit"), info)
         if reason is not None:
             return HandedBack(reason=reason)
         # Nobody here interrupted it: the task raised CancelledError, SystemExit or the like by itself.
@@ -192,14 +193,15 @@ class Executor:
 
 
 def _overdue(entry: Entry) -> str:
-    header, task = entry.header, entry.task
+    header, task, ctx = entry.header, entry.task, entry.ctx
     assert header is not None
     assert task is not None
+    extended = f", extended by {ctx.extended:g} s" if ctx is not None and ctx.extended else ""
     if entry.overran:
         limit = header.time_limit if header.time_limit is not None else task.defaults.time_limit
-        return f"ended at its time limit of {limit:g} s"
+        return f"ended at its time limit of {limit:g} s{extended}"
     limit = header.soft_time_limit if header.soft_time_limit is not None else task.defaults.soft_time_limit
-    return f"stopped at its soft time limit of {limit:g} s"
+    return f"stopped at its soft time limit of {limit:g} s{extended}"
 
 
 def _step(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from stem_core.clock import Clock
 from stem_core.errors import MessageUnreadable, UnsupportedVersion
-from stem_core.model import Cancelled, Delivery, HandedBack, Header, Outcome, Rejected
+from stem_core.model import Cancelled, HandedBack, Header, Outcome, Rejected
 from stem_core.tasks import TaskRegistry
 from stem_core.wire import unseal_header
 from stem_core.worker.inflight import Entry
@@ -57,7 +57,7 @@ class Gate:
         try:
             header = unseal_header(message)
         except UnsupportedVersion as error:
-            return self._not_here(delivery, f"wire version {error.version}", "unsupported-version", str(error))
+            return self._not_here(entry, f"wire version {error.version}", "unsupported-version", str(error))
         except MessageUnreadable as error:
             return Rejected(reason="unreadable", detail=error.message, readable=False)
         entry.header = header
@@ -65,7 +65,7 @@ class Gate:
             return Rejected(reason="max-crashes", detail=f"{delivery.crashes} workers were lost while they ran it")
         task = self._tasks.get(header.task)
         if task is None:
-            return self._unknown(delivery, header)
+            return self._unknown(entry, header)
         entry.task = task
         if header.id in self._revocations:
             return Cancelled(reason="revoked", detail=self._revocations.reason(header.id))
@@ -77,13 +77,17 @@ class Gate:
         """The store's time now, as far as this worker can tell: at the claim, plus what has passed here since."""
         return entry.delivery.now + self._clock.monotonic() - entry.claimed_at
 
-    def _unknown(self, delivery: Delivery, header: Header) -> Outcome:
+    def _unknown(self, entry: Entry, header: Header) -> Outcome:
         close = self._tasks.close_matches(header.task)
         known = f"; close: {', '.join(close)}" if close else ""
         detail = f"no task {header.task!r} is registered here{known}"
-        return self._not_here(delivery, header.task, "unknown-task", detail)
+        return self._not_here(entry, header.task, "unknown-task", detail)
 
-    def _not_here(self, delivery: Delivery, subject: str, reason: str, detail: str) -> Outcome:
+    def _not_here(self, entry: Entry, subject: str, reason: str, detail: str) -> Outcome:
+        if not entry.leased:
+            # There is nobody to hand a copy of a broadcast back to.
+            return Rejected(reason=reason, detail=detail)
+        delivery = entry.delivery
         waited = delivery.now - delivery.first_delivered_at
         if waited >= self._grace:
             return Rejected(reason=reason, detail=f"{detail}; nobody could run it for {waited:.0f} s")

@@ -7,11 +7,14 @@ import secrets
 import socket
 from pathlib import Path
 
-from stem_core.clock import Clock
+from stem_core.clock import Clock, since_boot
 from stem_core.contracts import StateStore
 from stem_core.errors import MessageUnreadable, StoreError, VersionConflict, WorkerAlreadyRunning
 from stem_core.model import HEARTBEATS, Heartbeat, check_id
 from stem_core.wire import decode_heartbeat, encode_heartbeat
+
+#: Seconds that a clock may have been set by meanwhile.
+_CLOCK_STEP = 1.0
 
 
 def host_name() -> str:
@@ -29,6 +32,12 @@ def worker_id(name: str | None) -> str:
     if name is None:
         return check_id("worker", f"{host_name()}-{os.getpid()}-{secrets.token_hex(3)}")
     return check_id("worker", name.replace("%h", host_name()))
+
+
+def numbered(name: str, number: int) -> str:
+    """The name of one of several workers that were given one: ``web1@%h`` as the second is ``web1-2@%h``."""
+    base, at, host = name.partition("@")
+    return f"{base}-{number}{at}{host}"
 
 
 async def claim_identity(state: StateStore, heartbeat: Heartbeat, clock: Clock) -> None:
@@ -49,7 +58,7 @@ async def claim_identity(state: StateStore, heartbeat: Heartbeat, clock: Clock) 
             other = decode_heartbeat(record.value)
         except (MessageUnreadable, StoreError):
             other = None
-        if other is not None and not _is_gone(other):
+        if other is not None and not _is_gone(other, clock.now()):
             raise WorkerAlreadyRunning(
                 f"a worker with the id {other.worker} runs already: pid {other.pid} on {other.host}, "
                 f"last heartbeat {max(0.0, clock.now() - other.at):.0f} s ago",
@@ -67,27 +76,23 @@ async def claim_identity(state: StateStore, heartbeat: Heartbeat, clock: Clock) 
         ) from conflict
 
 
-def _is_gone(other: Heartbeat) -> bool:
+def _is_gone(other: Heartbeat, now: float) -> bool:
     """Whether the other worker was on this machine and its process has ended: a restart need not wait for its record
     to expire."""
     if other.host != host_name():
         return False
-    if other.pid == os.getpid():
-        # The same process starts a second worker of this id, or a container gave both their pid 1.
-        return other.pid == 1
     try:
         os.kill(other.pid, 0)
     except ProcessLookupError:
         return True
     except PermissionError:
         return False
-    return _is_zombie(other.pid)
-
-
-def _is_zombie(pid: int) -> bool:
-    """Whether the process was killed and its parent has not asked for it yet, as in a container without an init."""
     try:
-        after_name = Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()
+        fields = Path(f"/proc/{other.pid}/stat").read_text(errors="replace").rpartition(")")[2].split()
     except OSError:  # no Linux, or gone in this moment
         return False
-    return after_name[:1] == ["Z"]
+    # Not /proc/uptime: in some containers that is the container's, while processes are dated by the machine's.
+    age = since_boot() - float(fields[19]) / os.sysconf("SC_CLK_TCK")
+    # It was killed and its parent has not asked for it yet, as in a container without an init. Or somebody else has its
+    # number, who began later than it did: a container that starts anew gives the same small numbers in the same order.
+    return fields[0] == "Z" or now - age > other.started_at + _CLOCK_STEP

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections import deque
 from enum import Enum
 from typing import TYPE_CHECKING
 
 from stem_core.contracts import Call, ConcurrencyStrategy
 from stem_core.errors import InterruptReason
-from stem_core.model import Delivery, Header, Outcome
+from stem_core.model import Delivery, Header, Outcome, Progress
 
 if TYPE_CHECKING:
     from stem_core.tasks.context import TaskContext
@@ -51,13 +52,15 @@ class Entry:
         "started_at",
         "strategy",
         "task",
+        "told",
     )
 
     def __init__(self, delivery: Delivery, claimed_at: float, lease_deadline: float) -> None:
         self.delivery = delivery
         #: Intake. Monotonic time just before the claim was sent.
         self.claimed_at = claimed_at
-        #: Intake, then the pulse thread. Monotonic time at which another may be granted this message.
+        #: Intake, then the pulse thread. Monotonic time at which another may be granted this message; infinite for
+        #: what is not leased.
         self.lease_deadline = lease_deadline
         #: Slots, executor, settler: each the step that is its own.
         self.stage = Stage.PREFETCHED
@@ -78,13 +81,19 @@ class Entry:
         self.interrupted_detail = ""
         #: Slots.
         self.outcome: Outcome | None = None
-        #: Pulse thread: whether the backend says ``running`` of this run.
+        #: Pulse thread: whether the backend says ``running`` of this run, and the progress that was told of last.
         self.running_recorded = False
+        self.told: Progress | None = None
 
     @property
     def started(self) -> bool:
         """Whether the task's code has run, so that giving it back gives back started work."""
         return self.started_at > 0.0
+
+    @property
+    def leased(self) -> bool:
+        """Whether a broker holds it for this worker; not so the copy of a broadcast, which is nobody else's."""
+        return self.lease_deadline != math.inf
 
     @property
     def suspect(self) -> bool:

@@ -63,6 +63,8 @@ class Intake:
         #: The broker does not answer; read by health.
         self.failing = False
         self._wants_room = False
+        #: The last claim was not to bring a suspect, because one was held.
+        self._left_suspects = False
         #: Set while the last claim found nothing and nothing is held: there is no work here now.
         self.idle = asyncio.Event()
 
@@ -89,7 +91,7 @@ class Intake:
             backoff.reset()
             if deliveries:
                 await self._admit(deliveries)
-            elif held and not len(self._inflight):
+            elif (held and not len(self._inflight)) or self._may_take_a_suspect():
                 # What was held has ended since, and may have left work behind that this claim could not see.
                 continue
             else:
@@ -100,8 +102,12 @@ class Intake:
     def released(self) -> None:
         """The settler let go of deliveries: there may be room."""
         # Waiting for work is not disturbed: after every single job of a quiet queue it would be a claim for nothing.
-        if self._wants_room or not len(self._inflight):
+        if self._wants_room or not len(self._inflight) or self._may_take_a_suspect():
             self.wake()
+
+    def _may_take_a_suspect(self) -> bool:
+        """Whether the next claim may bring what the last one had to leave."""
+        return self._left_suspects and not self._inflight.suspects
 
     def wake(self) -> None:
         """Look again now."""
@@ -127,6 +133,7 @@ class Intake:
         self._turn += 1
         self._claimed_at = self._clock.monotonic()
         suspects = 0 if self._inflight.suspects else 1
+        self._left_suspects = suspects == 0
         # A claim is never cancelled: what it had granted would be lost until the lease ends. It is watched instead.
         claim = self._loop.create_task(
             self._broker.receive(self._subscription.turned(self._turn), room, self._lease, suspects=suspects)

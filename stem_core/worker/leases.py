@@ -21,7 +21,7 @@ class Leases:
     async def renew(self) -> None:
         """Extend every lease that is held: running, prefetched and unsettled."""
         view = self._view
-        entries = view.inflight.snapshot()
+        entries = [entry for entry in view.inflight.snapshot() if entry.leased]
         if not entries:
             return
         # Trust runs from before the request: the store may have applied it at once and answered late.

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from stem_core.client.session import open_session
 from stem_core.clock import Clock
-from stem_core.errors import StoreError, WorkerFailed
+from stem_core.errors import ConfigurationError, StoreError, WorkerFailed
 from stem_core.model import HEARTBEATS, Heartbeat, WorkerPhase
 from stem_core.tasks import import_tasks
 from stem_core.worker.banner import banner, warnings
@@ -25,7 +25,7 @@ from stem_core.worker.line import Line, build_line
 from stem_core.worker.news import News
 from stem_core.worker.outfit import locate
 from stem_core.worker.plan import make_plan
-from stem_core.worker.pulse import Pulse
+from stem_core.worker.pulse import FINAL, Pulse
 from stem_core.worker.racing import first
 from stem_core.worker.revocations import Revocations
 from stem_core.worker.starting import start_strategies
@@ -36,6 +36,7 @@ from stem_core.worker.watchdog import Watchdog
 if TYPE_CHECKING:
     from stem_core.client.app import Stem
     from stem_core.client.session import Session
+    from stem_core.settings import Settings
 
 logger = logging.getLogger("stem_core.worker")
 
@@ -55,6 +56,7 @@ class Life:
         self._app = app
         self._clock = clock
         self._settings = runtime.settings.overlay(command_line=command_line, code=code, code_origin=code_origin)
+        _refuse_replicas(self._settings)
         self.plan = make_plan(self._settings, app.tasks, runtime.strategies)
         if self.plan.isolated:
             # Better here than in the first child.
@@ -65,6 +67,7 @@ class Life:
         self._revocations = Revocations(clock)
         self._os_signals: socket.socket | None = None
         self._announce: Callable[[str], None] = logger.info
+        self._on_ready: Callable[[], None] | None = None
         self._machine: StopMachine | None = None
         #: A stop that was asked for before the worker began to live.
         self._early_stop: tuple[StopMode, str, float | None] | None = None
@@ -94,9 +97,21 @@ class Life:
         """Whether something runs on that could not be stopped."""
         return self._draining is not None and self._draining.abandoned
 
-    def own_process(self, os_signals: socket.socket, announce: Callable[[str], None] | None) -> None:
+    @property
+    def time_left(self) -> float:
+        """How many seconds are left of the stop; what is always granted when there was none."""
+        hard_at = None if self._machine is None else self._machine.hard_at
+        return FINAL if hard_at is None else max(0.0, hard_at - self._clock.monotonic()) + FINAL
+
+    def own_process(
+        self,
+        os_signals: socket.socket,
+        announce: Callable[[str], None] | None,
+        on_ready: Callable[[], None] | None,
+    ) -> None:
         """The worker is the main thing of its process: its signals are the worker's, and it may end it."""
         self._os_signals = os_signals
+        self._on_ready = on_ready
         if announce is not None:
             self._announce = announce
 
@@ -212,6 +227,8 @@ class Life:
                 intake = services.create_task(line.intake.run())
                 beside = [services.create_task(service()) for service in line.services]
                 self.ready.set()
+                if self._on_ready is not None:
+                    self._on_ready()
                 await draining.drain(intake, beside)
                 intake.cancel()
                 failure.cancel()
@@ -296,3 +313,13 @@ class Life:
     def _on_failure(self, error: BaseException) -> None:
         self._failure = error
         self._failed.set()
+
+
+def _refuse_replicas(settings: Settings) -> None:
+    """Who starts several workers has to know it before the app is imported; elsewhere it is a setting for others."""
+    origin = settings.origin("worker.replicas")
+    if origin.kind == "code" and settings.worker.replicas > 1:
+        raise ConfigurationError(
+            f"{origin}: replicas={settings.worker.replicas}: this is one worker, in the process that made it",
+            hint="start several with 'stem worker --replicas N', STEM_WORKER_REPLICAS or replicas in stem.toml",
+        )

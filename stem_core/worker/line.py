@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
 
 import attrs
 
@@ -12,6 +12,7 @@ from stem_core.contracts import ConcurrencyStrategy
 from stem_core.model import HandedBack
 from stem_core.tasks import TaskContext
 from stem_core.worker.announce import Announcer
+from stem_core.worker.broadcasts import Service, listen
 from stem_core.worker.cancellation import Deadlines, interrupt, kill
 from stem_core.worker.executor import Executor
 from stem_core.worker.gate import Gate
@@ -42,7 +43,7 @@ class Line:
     deadlines: Deadlines
     strategies: Mapping[str, ConcurrencyStrategy]
     #: What goes on beside the claims, and ends with them: each is started once, and cancelled when a stop begins.
-    services: tuple[Callable[[], Coroutine[Any, Any, None]], ...] = ()
+    services: tuple[Service, ...] = ()
 
     def stop_claiming(self) -> None:
         """Claim nothing more, and hand back at once what has not started."""
@@ -93,11 +94,11 @@ def build_line(
     inflight, clock, app, options = view.inflight, session.clock, session.app, settings.worker
     announcer = Announcer(app.signals, clock, plan.worker, max_message_size=settings.app.max_message_size)
     deadlines = Deadlines(asyncio.get_running_loop())
-    progressed = _progressed(view)
+    on_life = _on_life(view)
     invoker = WorkerInvoker(
         app.tasks,
         clock,
-        on_progress=progressed,
+        on_life=on_life,
         plan=lambda: child_plan(app, settings, plan, owns_process=view.owns_process),
     )
     strategies = {name: provider.open(invoker, plan.concurrency) for name, provider in plan.providers.items()}
@@ -110,7 +111,7 @@ def build_line(
         unknown_task_grace=options.unknown_task_grace,
     )
     settler = Settler(session, inflight, announcer, worker=plan.worker, result_ttl=settings.app.result_ttl)
-    executor = _executor(session, settings, plan, strategies, deadlines, state=state, view=view, on_progress=progressed)
+    executor = _executor(session, settings, plan, strategies, deadlines, state=state, view=view, on_life=on_life)
     invoker.on_begin = _begun(executor, view)
     slots = Slots(
         inflight,
@@ -144,16 +145,20 @@ def build_line(
         announcer=announcer,
         deadlines=deadlines,
         strategies=strategies,
+        services=listen(session, plan.broadcasts, inflight, slots=slots, settler=settler, announcer=announcer),
     )
 
 
-def _progressed(view: WorkerView) -> Callable[[TaskContext], None]:
-    def progressed(ctx: TaskContext) -> None:
+def _on_life(view: WorkerView) -> Callable[[TaskContext], None]:
+    """What a context calls when its task gives a sign of life; any thread."""
+
+    def alive(ctx: TaskContext) -> None:
         entry = view.inflight.get(ctx.id)
         if entry is not None and entry.ctx is ctx:
+            ctx.alive_at = view.clock.now()
             view.dirty.add(entry)
 
-    return progressed
+    return alive
 
 
 def _begun(executor: Executor, view: WorkerView) -> Callable[[TaskContext], None]:
@@ -174,7 +179,7 @@ def _executor(
     *,
     state: object,
     view: WorkerView,
-    on_progress: Callable[[TaskContext], None],
+    on_life: Callable[[TaskContext], None],
 ) -> Executor:
     return Executor(
         {task: strategies[strategy] for task, strategy in plan.strategy_of.items()},
@@ -185,6 +190,6 @@ def _executor(
         worker=plan.worker,
         state=state,
         default_max_retries=settings.app.default_max_retries,
-        on_progress=on_progress,
+        on_life=on_life,
         on_started=view.dirty.add if settings.worker.track_started else None,
     )

@@ -21,15 +21,18 @@ LogFormat = Literal["auto", "text", "json"]
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 
 
-def configure_logging(level: str, format: LogFormat, worker: str, stream: TextIO | None = None) -> None:
+def configure_logging(
+    level: str, format: LogFormat, worker: str, stream: TextIO | None = None, *, one_of_several: bool = False
+) -> None:
     """Send the log of this process to ``stream`` (default: standard error). ``auto`` is text on a terminal.
 
+    With ``one_of_several`` each readable line names the worker, as each line of JSON always does.
     The level is that of the root logger, so it holds for the tasks and for other libraries as well.
     """
     target = sys.stderr if stream is None else stream
     text = format == "text" or (format == "auto" and target.isatty())
     handler = logging.StreamHandler(target)
-    handler.setFormatter(TextFormatter() if text else JsonFormatter(worker))
+    handler.setFormatter(TextFormatter(worker if one_of_several else "") if text else JsonFormatter(worker))
     root = logging.getLogger()
     for existing in list(root.handlers):
         root.removeHandler(existing)
@@ -75,7 +78,14 @@ def _extra(record: logging.LogRecord) -> dict[str, Any]:
 
 
 class TextFormatter(logging.Formatter):
-    """``12:30:01.123 INFO    message  task=... id=... attempt=... queue=... worker=...``"""
+    """``12:30:01.123 INFO    message  [task=... id=... attempt=... queue=... worker=...]``
+
+    Outside of a task only the worker is named, where one is given.
+    """
+
+    def __init__(self, worker: str = "") -> None:
+        super().__init__()
+        self._worker = worker
 
     def format(self, record: logging.LogRecord) -> str:
         """One readable line, with traceback lines after it where there are any."""
@@ -87,6 +97,8 @@ class TextFormatter(logging.Formatter):
                 f"  [task={identity['task']} id={identity['task_id']} attempt={identity['attempt']} "
                 f"queue={identity['queue']} worker={identity['worker']}]"
             )
+        elif self._worker:
+            line += f"  [worker={self._worker}]"
         if record.exc_info:
             line += "\n" + self.formatException(record.exc_info)
         # Messages of tasks and errors hold what strangers sent: it must not steer the terminal.

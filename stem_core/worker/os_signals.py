@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import signal
 import socket
@@ -10,8 +9,13 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
+from typing import TYPE_CHECKING
 
-from stem_core.worker.stopping import StopMachine, StopMode
+if TYPE_CHECKING:
+    # The supervisor of replicas catches signals too, and has no event loop.
+    import asyncio
+
+    from stem_core.worker.stopping import StopMachine, StopMode
 
 logger = logging.getLogger("stem_core.worker")
 
@@ -26,10 +30,12 @@ STOP_SIGNALS: dict[signal.Signals, StopMode] = {
 
 
 @contextmanager
-def caught_signals() -> Iterator[socket.socket]:
-    """Catch the stop signals and SIGUSR1 while entered; yields a socket that gives one byte for each that came.
+def caught_signals(*more: signal.Signals, for_good: bool = False) -> Iterator[socket.socket]:
+    """Catch the stop signals, SIGUSR1 and ``more`` while entered; yields a socket that gives one byte for each that
+    came.
 
     In the main thread only. The interpreter writes the byte from the C handler, whatever Python code is doing.
+    ``for_good``: the process is about to end after this, and a signal that comes late must not be what it dies of.
     """
     reader, writer = socket.socketpair()
     reader.setblocking(False)
@@ -38,6 +44,7 @@ def caught_signals() -> Iterator[socket.socket]:
     if sys.stdin is not None and sys.stdin.isatty():
         # At a terminal Ctrl-Z has to suspend.
         caught.remove(signal.SIGTSTP)
+    caught += more
     before = {number: signal.signal(number, _nothing) for number in caught}
     wakeup = signal.set_wakeup_fd(writer.fileno(), warn_on_full_buffer=False)
     try:
@@ -45,7 +52,7 @@ def caught_signals() -> Iterator[socket.socket]:
     finally:
         signal.set_wakeup_fd(wakeup)
         for number, handler in before.items():
-            signal.signal(number, handler)
+            signal.signal(number, signal.SIG_IGN if for_good else handler)
         reader.close()
         writer.close()
 

@@ -88,7 +88,7 @@ class Outpost:
     def run(self, request: bytes, link: ChildLink) -> bytes:
         """Run one call; never raises what the function raised."""
         asked = decode_request(request)
-        said = _Progress(link)
+        said = _News(link)
         ctx = TaskContext(
             asked.header,
             attempt=asked.attempt,
@@ -96,7 +96,7 @@ class Outpost:
             worker=self._worker,
             state=self._side.state,
             deadline=None if asked.remaining is None else self._clock.monotonic() + asked.remaining,
-            on_progress=said.say,
+            on_life=said.say,
         )
         self.tasks += 1
         task = self._tasks[asked.task]
@@ -178,24 +178,30 @@ def _failed(task: AnyTask, asked: Request, ctx: TaskContext, error: BaseExceptio
     )
 
 
-class _Progress:
-    """Tells the parent of progress: at once, then at most every :data:`SAY_EVERY`, the last word always."""
+class _News:
+    """Tells the worker of signs of life: at once, then at most every :data:`SAY_EVERY`, the last word always. That the
+    task needs more time never waits."""
 
     def __init__(self, link: ChildLink) -> None:
         self._link = link
         self._timer: threading.Timer | None = None
-        self._ctx: TaskContext | None = None
+        #: Has news that wait for the timer.
+        self._waiting: TaskContext | None = None
+        self._extended = 0.0
         self._lock = threading.Lock()
 
     def say(self, ctx: TaskContext) -> None:
         """There is news; in the thread of the task."""
         with self._lock:
-            self._ctx = ctx
-            if self._timer is not None:
+            urgent = ctx.extended != self._extended
+            self._extended = ctx.extended
+            if self._timer is not None and not urgent:
+                self._waiting = ctx
                 return
-            self._timer = threading.Timer(SAY_EVERY, self._later)
-            self._timer.daemon = True
-            self._timer.start()
+            if self._timer is None:
+                self._timer = threading.Timer(SAY_EVERY, self._later)
+                self._timer.daemon = True
+                self._timer.start()
         self._send(ctx)
 
     def close(self) -> None:
@@ -207,14 +213,14 @@ class _Progress:
     def _later(self) -> None:
         with self._lock:
             self._timer = None
-            ctx = self._ctx
+            ctx, self._waiting = self._waiting, None
         if ctx is not None:
             self._send(ctx)
 
     def _send(self, ctx: TaskContext) -> None:
         latest = ctx.latest
-        if latest is not None:
-            self._link.tell(encode(Said(percent=latest.percent, data=latest.data)))
+        percent, data = (None, None) if latest is None else (latest.percent, latest.data)
+        self._link.tell(encode(Said(percent=percent, data=data, extended=ctx.extended)))
 
 
 def _load(outfit: Outfit) -> Stem:

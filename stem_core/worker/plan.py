@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 import attrs
 
 from stem_core.contracts import StrategyProvider
-from stem_core.errors import ConfigurationError
+from stem_core.errors import ConfigurationError, InvalidSetting
 from stem_core.model import Subscription
+from stem_core.settings.routing import undeclared
 from stem_core.tasks import TaskRegistry
 from stem_core.tasks.task import AnyTask
 from stem_core.worker.cpus import usable_cpus
@@ -43,6 +44,10 @@ class Plan:
     processes: int
     #: Tasks whose queue this worker does not read, by queue.
     unread: dict[str, list[str]]
+    #: Channels that this worker listens to.
+    broadcasts: tuple[str, ...] = ()
+    #: Tasks that go to a channel which this worker does not listen to, by channel.
+    unheard: dict[str, list[str]] = attrs.field(factory=dict)
 
 
 def make_plan(settings: Settings, tasks: TaskRegistry, strategies: Registry[StrategyProvider]) -> Plan:
@@ -57,12 +62,16 @@ def make_plan(settings: Settings, tasks: TaskRegistry, strategies: Registry[Stra
         _ = task.takes_context
     strategy_of = {task.name: _strategy(task, options.strategy, strategies) for task in tasks}
     providers = {name: strategies.get(name) for name in sorted(set(strategy_of.values()))}
-    queue_of = {task.name: task.queue or default_queue for task in tasks}
-    read = [name for name, queue in queue_of.items() if queue in subscription.queues]
+    broadcasts = _broadcasts(settings)
+    read: list[str] = []
     unread: dict[str, list[str]] = {}
-    for name, queue in sorted(queue_of.items()):
-        if queue not in subscription.queues:
-            unread.setdefault(queue, []).append(name)
+    unheard: dict[str, list[str]] = {}
+    for task in sorted(tasks, key=lambda task: task.name):
+        queue, channel = settings.app.routing_config.destination(task.name, task.queue or default_queue)
+        if queue in (subscription.queues if channel is None else broadcasts):
+            read.append(task.name)
+        else:
+            (unread if channel is None else unheard).setdefault(queue, []).append(task.name)
     isolated = frozenset(name for name, strategy in strategy_of.items() if providers[strategy].isolated)
     for name in sorted(isolated):
         _refuse_main(tasks[name])
@@ -82,7 +91,23 @@ def make_plan(settings: Settings, tasks: TaskRegistry, strategies: Registry[Stra
         isolated=isolated,
         processes=min(concurrency, options.processes or usable_cpus()),
         unread=unread,
+        broadcasts=broadcasts,
+        unheard=unheard,
     )
+
+
+def _broadcasts(settings: Settings) -> tuple[str, ...]:
+    declared = settings.app.routing_config.channels
+    for channel in settings.worker.broadcasts:
+        if channel not in declared:
+            origin = settings.origin("worker.broadcasts")
+            raise InvalidSetting(
+                f"{origin}: worker.broadcasts = {channel!r}: expected a channel that [routing] declares",
+                key="worker.broadcasts",
+                origin=str(origin),
+                hint=undeclared(channel, declared),
+            )
+    return tuple(dict.fromkeys(settings.worker.broadcasts))
 
 
 def _concurrency(configured: int | None, used: Sequence[StrategyProvider]) -> tuple[int, str]:

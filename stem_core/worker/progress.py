@@ -1,4 +1,4 @@
-"""Telling the result backend what runs and how far it is, a few times a second at most."""
+"""Telling the result backend what runs, that it is alive and how far it is, a few times a second at most."""
 
 from __future__ import annotations
 
@@ -31,8 +31,10 @@ class ProgressWriter:
                 entries.append(entry)
         if not entries:
             return
-        progressed = [entry for entry in entries if entry.ctx is not None and entry.ctx.latest is not None]
+        progressed = [entry for entry in entries if entry.ctx is not None and entry.ctx.latest is not entry.told]
         if progressed:
+            for entry in progressed:
+                entry.told = None if entry.ctx is None else entry.ctx.latest
             view.post(view.on_progress, progressed)
         if self._backend is None:
             return

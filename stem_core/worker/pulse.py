@@ -200,6 +200,7 @@ class Pulse:
         settlements = [
             Settlement(receipt=entry.delivery.receipt, action=Release(charge=charge and entry.started))
             for entry in held
+            if entry.leased
         ]
         if settlements:
             try:

@@ -58,10 +58,13 @@ class Report(msgspec.Struct, array_like=True, omit_defaults=True):
 
 
 class Said(msgspec.Struct, array_like=True):
-    """What a call says of its progress."""
+    """What a call says while it runs: that it is alive, and how far it is."""
 
-    percent: float
+    #: None: it has not said how far it is.
+    percent: float | None
     data: bytes | None
+    #: Seconds by which it has moved its time limits so far.
+    extended: float
 
 
 encode = msgspec.msgpack.Encoder().encode
@@ -78,12 +81,12 @@ class WorkerInvoker(TaskInvoker):
         tasks: TaskRegistry,
         clock: Clock,
         *,
-        on_progress: Callable[[TaskContext], None],
+        on_life: Callable[[TaskContext], None],
         plan: Callable[[], ChildPlan],
     ) -> None:
         super().__init__(tasks)
         self._clock = clock
-        self._on_progress = on_progress
+        self._on_life = on_life
         self._plan = plan
         #: Called when a process is free for the run: its clocks start.
         self.on_begin: Callable[[TaskContext], None] = _nothing
@@ -117,17 +120,17 @@ class WorkerInvoker(TaskInvoker):
         )
 
     def news(self, call: Call, message: bytes) -> None:
-        """The task said how far it is."""
+        """The task said that it is alive, how far it is, or that it needs more time."""
         said, ctx = _decode_said(message), _context(call)
-        ctx.latest = Progress(percent=said.percent, data=said.data)
-        self._on_progress(ctx)
+        ctx.extended = max(ctx.extended, said.extended)
+        _take_progress(ctx, said.percent, said.data)
+        self._on_life(ctx)
 
     def finish(self, call: Call, report: bytes) -> bytes:
         """Take over what the task left in its context there, and raise what it raised."""
         found = _decode_report(report)
         ctx = _context(call)
-        if found.percent is not None:
-            ctx.latest = Progress(percent=found.percent, data=found.data)
+        _take_progress(ctx, found.percent, found.data)
         if found.kind == "ok":
             if found.outbox:
                 ctx.outbox.extend(
@@ -161,6 +164,15 @@ def child_plan(app: Stem, settings: Settings, plan: Plan, *, owns_process: bool)
         max_memory=options.max_memory_per_child,
         max_age=options.max_age_per_child,
     )
+
+
+def _take_progress(ctx: TaskContext, percent: float | None, data: bytes | None) -> None:
+    """Replaced only by news: every new object is told of."""
+    if percent is None:
+        return
+    progress = Progress(percent=percent, data=data)
+    if progress != ctx.latest:
+        ctx.latest = progress
 
 
 def _context(call: Call) -> TaskContext:

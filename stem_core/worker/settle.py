@@ -35,6 +35,9 @@ logger = logging.getLogger("stem_core.worker")
 #: One write holds at most this many settlements.
 MAX_BATCH = 500
 
+#: What finished, in order.
+Batch = list[tuple[Entry, Outcome]]
+
 
 class Settler:
     """Writes what finished: group commit, one flush a loop turn, one in flight.
@@ -65,6 +68,8 @@ class Settler:
         self._result_ttl = result_ttl
         #: Called when entries are let go of: there may be room.
         self.on_released: Callable[[], None] = _nothing
+        #: Takes out of a batch what no store has to be told of; None: there is no such thing.
+        self.without_copies: Callable[[Batch], Batch] | None = None
         self._pending: deque[tuple[Entry, Outcome]] = deque()
         #: What :meth:`run` waits for when it has nothing to write: a bare future, 1.5 us less a flush than an event.
         self._wake: asyncio.Future[None] | None = None
@@ -125,8 +130,10 @@ class Settler:
         if self._wake is not None and not self._wake.done():
             self._wake.set_result(None)
 
-    async def _flush(self, batch: list[tuple[Entry, Outcome]]) -> None:
+    async def _flush(self, batch: Batch) -> None:
         batch = await self._publish_outboxes(batch)
+        if self.without_copies is not None:
+            batch = self.without_copies(batch)
         now = self._session.clock.now()
         entries: list[Entry] = []
         settlements: list[Settlement] = []
@@ -155,7 +162,7 @@ class Settler:
             if quiet and verdict.kind == "done" and type(entry.outcome) is Succeeded:
                 self._inflight.remove(entry)
             else:
-                self._finish(entry, verdict)
+                self.finish(entry, verdict)
         self.on_released()
         await self._announcer.room()
 
@@ -187,7 +194,7 @@ class Settler:
                 verdicts.append(Verdict(kind="refused", error=_told(single)))
         return verdicts
 
-    async def _publish_outboxes(self, batch: list[tuple[Entry, Outcome]]) -> list[tuple[Entry, Outcome]]:
+    async def _publish_outboxes(self, batch: Batch) -> Batch:
         """Publish what successful tasks enqueued, before their ack. Ids are deterministic: again changes nothing."""
         envelopes: list[Envelope] = []
         for entry, outcome in batch:
@@ -215,7 +222,8 @@ class Settler:
             return entry.outcome
         return outcome
 
-    def _finish(self, entry: Entry, verdict: Verdict) -> None:
+    def finish(self, entry: Entry, verdict: Verdict) -> None:
+        """Let go of an entry whose end is known to whoever had to be told, and tell of it."""
         self._inflight.remove(entry)
         if entry.started and isinstance(entry.outcome, HandedBack) and entry.outcome.reason == "shutdown":
             self.interrupted += 1

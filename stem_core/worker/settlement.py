@@ -105,6 +105,7 @@ def running_status(entry: Entry, *, worker: str, now: float, monotonic: float, d
         worker=worker,
         enqueued_at=header.enqueued_at,
         started_at=now - (monotonic - entry.started_at),
+        alive_at=ctx.alive_at,
         ttl=_ttl(entry, default_ttl),
     )
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
-import os
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Self
 from stem_core.clock import SYSTEM_CLOCK, Clock
 from stem_core.errors import StemError, WorkerFailed
 from stem_core.model import Heartbeat, WorkerPhase
+from stem_core.worker.leaving import leave, leaving
 from stem_core.worker.life import Life
 from stem_core.worker.os_signals import caught_signals
 from stem_core.worker.stopping import check_mode
@@ -139,22 +139,30 @@ class Worker:
         assert self._exit_code is not None
         return self._exit_code
 
-    def run_blocking(self, *, burst: bool = False, announce: Callable[[str], None] | None = None) -> int:
+    def run_blocking(
+        self,
+        *,
+        burst: bool = False,
+        announce: Callable[[str], None] | None = None,
+        on_ready: Callable[[], None] | None = None,
+        last: bool = False,
+    ) -> int:
         """Run as the main thing of this process: catches the signals of the operating system, in the main thread.
 
-        ``announce`` is given the lines of the banner. Returns the exit code; a thread that could not be stopped
-        ends with the process.
+        ``announce`` is given the lines of the banner, and ``on_ready`` is called before the first claim. ``last``:
+        nothing comes after it but the end of the process, which signals do not change then. Returns the exit code; a
+        thread that could not be stopped ends with the process.
         """
         # What the start has made lives as long as the process, and a job makes some 20 objects that die young: with the
         # default thresholds collecting takes a third of the time of an empty task (21 us a job against 14).
         gc.collect()
         gc.freeze()
         gc.set_threshold(20_000, 20, 50)
-        with caught_signals() as os_signals:
-            self._life.own_process(os_signals, announce)
-            return asyncio.run(self._run_to_the_end(burst))
+        with caught_signals(for_good=last) as os_signals, leaving(for_good=last) as ended:
+            self._life.own_process(os_signals, announce, on_ready)
+            return asyncio.run(self._run_to_the_end(burst, ended))
 
-    async def _run_to_the_end(self, burst: bool) -> int:
+    async def _run_to_the_end(self, burst: bool, ended: Callable[[int, float], None]) -> int:
         try:
             code = await (self.run_until_idle() if burst else self.run())
         except StemError as error:
@@ -162,15 +170,14 @@ class Worker:
                 # The command line shows the message of an error and no more.
                 logger.critical("the worker fails with this error", exc_info=error.__cause__)
             if not self._life.abandoned:
+                ended(error.exit_code, self._life.time_left)
                 raise
             logger.critical("%s", error)
             code = error.exit_code
         if self._life.abandoned:
             # What could not be stopped was handed back; the end of the loop or of the interpreter would wait for it.
-            logging.shutdown()
-            sys.stdout.flush()
-            sys.stderr.flush()
-            os._exit(code)
+            leave(code)
+        ended(code, self._life.time_left)
         return code
 
     def _begin(self) -> asyncio.Task[None]:

@@ -23,6 +23,17 @@ async def send_welcome(user_id: int, locale: str = "en") -> str:
     return f"welcome {user_id} in {locale}"
 """
 
+#: Another app; its task has the options that are put in.
+SHOP = """\
+from stem_core import Stem
+
+app = Stem("shop")
+
+
+@app.task(%s)
+async def send_welcome(user_id: int) -> None: ...
+"""
+
 _ENVIRONMENT = {"STEM_BROKER_URL": "sqlite:///jobs.db"}
 
 
@@ -47,6 +58,8 @@ class BadInput:
     databases: Mapping[str, str] = attrs.field(factory=dict)
     #: A command that runs at the same time.
     meanwhile: str = ""
+    #: A kind of :func:`support.wrong_servers.wrong_server` that runs at the same time; ``{port}`` is its port.
+    server: str = ""
     #: More that a reader should know.
     about: str = ""
 
@@ -64,6 +77,9 @@ class BadInput:
 
 
 _APP, _ENQUEUE, _SETTINGS, _STORES, _PLUGINS = "The app", "Enqueueing", "Settings", "Stores", "Plugins"
+_ROUTING = "Routing"
+
+_ROUTED = {"STEM_ROUTING_CONFIG": "routing.toml"}
 
 CASES: tuple[BadInput, ...] = (
     BadInput(
@@ -149,6 +165,37 @@ stem: error: -A shop:app: importing 'shop' failed: KeyError: 'SHOP_DATABASE' ({h
         stderr="""\
 stem: error: -A shop:app: importing 'shop' failed: SyntaxError: '(' was never closed ({home}/shop.py, line 3)
   hint: python -c "import shop" shows the whole traceback
+""",
+    ),
+    BadInput(
+        group=_APP,
+        name="Errors to retry on that are no classes of exceptions",
+        command="stem worker -A shop:app",
+        files={"shop.py": SHOP % 'retry_on="ConnectionError"'},
+        stderr="""\
+stem: error: -A shop:app: importing 'shop' failed: retry_on='ConnectionError' cannot be used ({home}/shop.py, line 6)
+  hint: give classes of exceptions, such as (ConnectionError, TimeoutError)
+""",
+    ),
+    BadInput(
+        group=_APP,
+        name="Errors to retry on that are given up",
+        command="stem worker -A shop:app",
+        files={"shop.py": SHOP % "retry_on=ConnectionError, give_up_on=(OSError, ValueError)"},
+        stderr="""\
+stem: error: -A shop:app: importing 'shop' failed: retry_on=<class 'ConnectionError'> cannot be used \
+({home}/shop.py, line 6)
+  hint: give classes that give_up_on leaves over: OSError is in it, and give_up_on wins
+""",
+    ),
+    BadInput(
+        group=_APP,
+        name="A retry policy that is none",
+        command="stem worker -A shop:app",
+        files={"shop.py": SHOP % "retry=5"},
+        stderr="""\
+stem: error: -A shop:app: importing 'shop' failed: retry=5 cannot be used ({home}/shop.py, line 6)
+  hint: give a RetryPolicy, or a function of the number of failures and the error
 """,
     ),
     BadInput(
@@ -317,6 +364,36 @@ stem: error: environment STEM_WORKER_CONCURRENCY: worker.concurrency = 'many': e
     ),
     BadInput(
         group=_SETTINGS,
+        name="No replicas at all",
+        command="stem worker -A tasks:app --replicas 0",
+        stderr="""\
+stem: error: command line --replicas: worker.replicas = '0': expected a whole number, at least 1
+""",
+    ),
+    BadInput(
+        group=_SETTINGS,
+        name="Replicas that the code asks for",
+        command="stem worker -A tasks:app",
+        files={"tasks.py": 'from stem_core import Stem\n\napp = Stem("shop", **{"worker.replicas": 2})\n'},
+        stderr="""\
+stem: error: code tasks.py:3: replicas=2: this is one worker, in the process that made it
+  hint: start several with 'stem worker --replicas N', STEM_WORKER_REPLICAS or replicas in stem.toml
+""",
+        about="Replicas are started before the app is imported.",
+    ),
+    BadInput(
+        group=_SETTINGS,
+        name="A mistake that every replica would make",
+        command="stem worker -A tasks:app --replicas 3",
+        environment={"STEM_WORKER_LEASE": "soon"},
+        stderr="""\
+stem: error: environment STEM_WORKER_LEASE: worker.lease = 'soon': expected a duration such as 250ms, 5s, 2m or 1h, \
+or a number of seconds, at least 1s
+""",
+        about="It is told once, and nothing is started again.",
+    ),
+    BadInput(
+        group=_SETTINGS,
         name="A variable of the app with a value that cannot be read",
         command="stem enqueue -A tasks:app tasks.send_welcome '[42]'",
         environment={"STEM_MAX_MESSAGE_SIZE": "big"},
@@ -351,6 +428,180 @@ stem: error: environment STEM_WORKER_CONCURENCY: worker.concurency = '5': there 
         stderr="""\
 stem: error: environment STEM_SIGNALS_DISABLED: signals_disabled names 'task-prerum', which is no signal
   hint: did you mean 'task-prerun'?
+""",
+    ),
+    BadInput(
+        group=_ROUTING,
+        name="A routing file that is not there",
+        command="stem worker -A tasks:app",
+        environment=_ROUTED,
+        stderr="""\
+stem: error: environment STEM_ROUTING_CONFIG: routing_config = '{home}/routing.toml': the file cannot be read: no \
+such file or directory
+  hint: give the path of a TOML file that can be read
+""",
+    ),
+    BadInput(
+        group=_ROUTING,
+        name="A key that the routing configuration does not have",
+        command="stem worker -A tasks:app",
+        environment=_ROUTED,
+        files={"routing.toml": '[[routes]]\ntask = "tasks.*"\nqeue = "mail"\n'},
+        stderr="""\
+stem: error: file routing.toml: routes[0].qeue = 'mail': there is no such setting
+  hint: did you mean queue?
+""",
+    ),
+    BadInput(
+        group=_ROUTING,
+        name="A route of the wrong type",
+        command="stem worker -A tasks:app",
+        environment=_ROUTED,
+        files={"routing.toml": '[[routes]]\ntask = "tasks.*"\nqueue = 5\n'},
+        stderr="""\
+stem: error: file routing.toml: routes[0].queue = 5: expected a queue name: 1 to 128 of the characters A-Z a-z 0-9 _ \
+. -, without '.control.'
+""",
+    ),
+    BadInput(
+        group=_ROUTING,
+        name="A route to a queue with a name that it may not have",
+        command="stem worker -A tasks:app",
+        environment=_ROUTED,
+        files={"routing.toml": '[[routes]]\ntask = "tasks.*"\nqueue = "my mail"\n'},
+        stderr="""\
+stem: error: file routing.toml: routes[0].queue = 'my mail': expected a queue name: 1 to 128 of the characters A-Z \
+a-z 0-9 _ . -, without '.control.'
+""",
+    ),
+    BadInput(
+        group=_ROUTING,
+        name="A range of priorities that is empty",
+        command="stem worker -A tasks:app",
+        environment=_ROUTED,
+        files={"routing.toml": "[queues.mail]\npriority = [7, 3]\n"},
+        stderr="""\
+stem: error: file routing.toml: queues.mail.priority = [7, 3]: expected [LEAST, GREATEST], two whole numbers from 0 \
+to 9 such as [0, 5]
+  hint: the range is empty; write [3, 7]
+""",
+    ),
+    BadInput(
+        group=_ROUTING,
+        name="A range of priorities that does not exist",
+        command="stem worker -A tasks:app",
+        environment=_ROUTED,
+        files={"routing.toml": "[queues.mail]\npriority = [0, 10]\n"},
+        stderr="""\
+stem: error: file routing.toml: queues.mail.priority = [0, 10]: expected [LEAST, GREATEST], two whole numbers from 0 \
+to 9 such as [0, 5]
+""",
+    ),
+    BadInput(
+        group=_ROUTING,
+        name="A delivery mode that does not exist",
+        command="stem worker -A tasks:app",
+        environment=_ROUTED,
+        files={"routing.toml": '[channels.news]\ndelivery = "retain"\n'},
+        stderr="""\
+stem: error: file routing.toml: channels.news.delivery = 'retain': expected one of live, retained
+  hint: did you mean retained?
+""",
+    ),
+    BadInput(
+        group=_ROUTING,
+        name="A route to a queue and a channel",
+        command="stem worker -A tasks:app",
+        environment=_ROUTED,
+        files={"routing.toml": '[channels.news]\n\n[[routes]]\ntask = "tasks.*"\nqueue = "mail"\nchannel = "news"\n'},
+        stderr="""\
+stem: error: file routing.toml: routes[0] (task = 'tasks.*'): has both a queue and a channel
+  hint: give exactly one: queue = NAME for one worker, or channel = NAME for every worker that listens
+""",
+    ),
+    BadInput(
+        group=_ROUTING,
+        name="A route to neither",
+        command="stem worker -A tasks:app",
+        environment=_ROUTED,
+        files={"routing.toml": '[[routes]]\ntask = "tasks.*"\n'},
+        stderr="""\
+stem: error: file routing.toml: routes[0] (task = 'tasks.*'): has neither a queue nor a channel
+  hint: give exactly one: queue = NAME for one worker, or channel = NAME for every worker that listens
+""",
+    ),
+    BadInput(
+        group=_ROUTING,
+        name="A route to a channel that is not declared",
+        command="stem worker -A tasks:app",
+        environment=_ROUTED,
+        files={"routing.toml": '[channels.news]\n\n[[routes]]\ntask = "tasks.*"\nchannel = "new"\n'},
+        stderr="""\
+stem: error: file routing.toml: routes[0].channel = 'new': expected a channel that is declared
+  hint: did you mean news?
+""",
+    ),
+    BadInput(
+        group=_ROUTING,
+        name="A route that an earlier one makes useless",
+        command="stem worker -A tasks:app",
+        environment=_ROUTED,
+        files={
+            "routing.toml": '[[routes]]\ntask = "tasks.*"\nqueue = "mail"\n\n'
+            '[[routes]]\ntask = "tasks.send_*"\nqueue = "slow"\n'
+        },
+        stderr="""\
+stem: error: file routing.toml: routes[1].task = 'tasks.send_*': expected a pattern that is not covered by an earlier \
+one
+  hint: routes[0] (task = 'tasks.*') goes first and takes all that it matches; write the narrower one before it
+""",
+    ),
+    BadInput(
+        group=_ROUTING,
+        name="A channel with the name of a queue",
+        command="stem worker -A tasks:app",
+        environment=_ROUTED,
+        files={"routing.toml": "[queues.news]\n\n[channels.news]\n\n"},
+        stderr="""\
+stem: error: file routing.toml: [channels.news]: expected a name that no queue has
+  hint: 'news' is the name of a queue, too
+""",
+    ),
+    BadInput(
+        group=_ROUTING,
+        name="A worker that listens to a channel which is not declared",
+        command="stem worker -A tasks:app --broadcast new",
+        environment=_ROUTED,
+        files={"routing.toml": "[channels.news]\n\n"},
+        stderr="""\
+stem: error: command line --broadcast: worker.broadcasts = 'new': expected a channel that [routing] declares
+  hint: did you mean news?
+""",
+    ),
+    BadInput(
+        group=_ROUTING,
+        name="A broadcast with a delay",
+        command="stem enqueue -A tasks:app tasks.send_welcome '[42]' --delay 5s",
+        environment=_ROUTED,
+        files={"routing.toml": '[channels.news]\n\n[[routes]]\ntask = "tasks.*"\nchannel = "news"\n'},
+        stderr="""\
+stem: error: delay=5.0 cannot be used
+  hint: give no delay, for tasks.send_welcome is routed to the broadcast channel 'news' and goes out at once; or name \
+a queue as well, to have it run by one worker
+""",
+    ),
+    BadInput(
+        group=_ROUTING,
+        name="Waiting for the result of a broadcast",
+        command="stem enqueue -A tasks:app tasks.send_welcome '[42]' --wait",
+        environment=_ROUTED,
+        files={"routing.toml": '[channels.news]\n\n[[routes]]\ntask = "tasks.*"\nchannel = "news"\n'},
+        stderr="""\
+Usage: stem enqueue [OPTIONS] {TASK} [ARGUMENTS]
+Try 'stem enqueue -h' for help.
+
+Error: Invalid value: --wait: tasks.send_welcome is broadcast on the channel 'news', and no copy has a result; \
+--queue sends it to one worker
 """,
     ),
     BadInput(
@@ -402,6 +653,17 @@ stem: error: the database {home}/jobs.db holds the tables of another program
 stem: error: cannot use the database {home}/jobs.db: it is not an SQLite database (file is not a database)
   hint: name another file in the URL; this one was not touched
 """,
+    ),
+    BadInput(
+        group=_STORES,
+        name="memory:// with replicas",
+        command="stem worker -A tasks:app --broker memory:// --replicas 3",
+        stderr="""\
+stem: error: the broker memory:// is private to one process: a replica on it would meet nobody
+  hint: use a broker that processes share, such as sqlite:///stem.db, or run the worker inside your program: \
+async with Worker(app)
+""",
+        about="What all workers would say is said once.",
     ),
     BadInput(
         group=_STORES,

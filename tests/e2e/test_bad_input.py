@@ -7,10 +7,13 @@ import subprocess
 import sys
 from contextlib import closing, contextmanager
 
+import attrs
 import pytest
 
 from e2e.bad_input_cases import CASES, TASKS
+from e2e.bad_input_redis import REDIS_CASES
 from stem_core.worker.identity import host_name
+from support.wrong_servers import wrong_server
 
 _PLACEHOLDERS = {
     "{pid}": r"\d+",
@@ -23,7 +26,19 @@ _PLACEHOLDERS = {
 _OTHER_PLUGINS = re.compile(r"\b(nats|nats\+tls|redis|rediss|redis\+unix|redis\+unixs)(://)?, ")
 
 
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+@pytest.fixture
+def case(request):
+    """The row, with the port of the server that it needs."""
+    row = request.param
+    if not row.server:
+        yield row
+        return
+    with wrong_server(row.server) as port:
+        environment = {name: text.replace("{port}", str(port)) for name, text in row.environment.items()}
+        yield attrs.evolve(row, environment=environment, stderr=row.stderr.replace("{port}", str(port)))
+
+
+@pytest.mark.parametrize("case", [*CASES, *REDIS_CASES], indirect=True, ids=lambda case: case.name)
 def test_bad_input_is_told_in_full(case, tmp_path):
     for name, text in {"tasks.py": TASKS, **case.files}.items():
         (tmp_path / name).write_text(text)
@@ -51,7 +66,7 @@ def test_bad_input_is_told_in_full(case, tmp_path):
 
 
 def test_names_are_unique():
-    names = [case.name for case in CASES]
+    names = [case.name for case in (*CASES, *REDIS_CASES)]
     assert sorted(set(names)) == sorted(names)
 
 

@@ -5,13 +5,9 @@ import json
 import signal
 import subprocess
 import sys
-import threading
-from pathlib import Path
 
 import pytest
 
-from stem_core import Stem
-from stem_core.errors import WorkerAlreadyRunning, WorkerFailed
 from stem_core.model import HEARTBEATS
 from stem_core.wire import decode_heartbeat
 from stem_core.worker import Worker
@@ -173,80 +169,3 @@ class TestCost:
         print(f"\nidle worker: {used:.2f} s of CPU a minute (budget 0.6), {rss:.1f} MiB resident (budget 45)")
         assert rss < 60
         assert used < 6
-
-    async def test_no_thread_and_no_file_outlives_an_embedded_worker(self, site):
-        app = site.producer()
-
-        @app.task(name="in_a_thread")
-        def in_a_thread():
-            return threading.current_thread().name
-
-        async def once():
-            async with app.open(), Worker(app, name="embedded"):
-                handle = await in_a_thread.enqueue()
-                assert (await handle.result(5)).startswith("stem-task-")
-
-        await once()
-        threads, files = set(threading.enumerate()), len(list(Path("/proc/self/fd").iterdir()))
-        await once()
-        await once()
-        assert {t.name for t in set(threading.enumerate()) - threads if t.name.startswith("stem")} == set()
-        assert len(list(Path("/proc/self/fd").iterdir())) <= files
-
-
-class TestEmbedded:
-    async def test_drains_on_leaving(self, site):
-        app = site.producer()
-        started, go = asyncio.Event(), asyncio.Event()
-
-        @app.task
-        async def slow():
-            started.set()
-            await go.wait()
-            return "done"
-
-        async with app.open():
-            async with Worker(app) as worker:
-                handle = await slow.enqueue()
-                await started.wait()
-                asyncio.get_running_loop().call_later(0.05, go.set)
-            assert (worker.exit_code, worker.phase) == (0, "stopped")
-            assert await handle.result(0) == "done"
-
-    async def test_catches_no_signal_of_the_operating_system(self, site):
-        before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)}
-        async with Worker(site.producer()):
-            assert {number: signal.getsignal(number) for number in before} == before
-
-    async def test_a_fatal_error_is_raised_on_leaving_and_what_was_held_goes_back(self, site):
-        app = site.producer()
-        started = asyncio.Event()
-
-        @app.task
-        async def endless():
-            started.set()
-            await asyncio.Event().wait()
-
-        with pytest.raises(WorkerFailed, match=r"worker .* failed: AssertionError: a bug of the broker") as failed:
-            async with app.open() as session, Worker(app) as worker:
-                await endless.enqueue()
-                await started.wait()
-
-                async def broken(*args, **kwargs):
-                    raise AssertionError("a bug of the broker")
-
-                session.broker.receive = broken
-                worker._life._line.intake.wake()
-                await asyncio.wait((worker._task,), timeout=10)
-                del session.broker.receive
-        assert isinstance(failed.value.__cause__, AssertionError)
-        assert worker.exit_code == 1
-        (back,) = await site.claim(1)
-        assert (back.attempt, back.crashes) == (1, 0)
-
-    async def test_a_second_one_of_the_same_id_is_refused(self, site):
-        app = site.producer()
-        async with Worker(app, name="twin"):
-            with pytest.raises(WorkerAlreadyRunning, match="a worker with the id twin runs already"):
-                async with Worker(Stem("other", broker_url=site.url), name="twin"):
-                    raise AssertionError("it must not start")

@@ -34,6 +34,12 @@ async def work(ctx: TaskContext, seconds: float) -> int:
     return os.getpid()
 
 
+@app.task(name="mark")
+async def mark(ctx: TaskContext) -> None:
+    """Leave a mark."""
+    _note("mark", ctx)
+
+
 @app.task(name="hold")
 async def hold(ctx: TaskContext, folder: str) -> int:
     """Run until somebody makes the file ``go-PID``; give this process's id."""
@@ -76,11 +82,25 @@ async def stubborn(ctx: TaskContext) -> None:
             _note("cancelled", ctx)
 
 
-@app.task(name="suicide")
-async def suicide(ctx: TaskContext) -> None:
-    """Kill the process that runs it."""
+@app.task(name="poison")
+async def poison(ctx: TaskContext, company: int) -> None:
+    """Kill the process that runs it; at first only when so many innocents run beside it."""
     _note("start", ctx)
+    while ctx.run == 1 and len(_innocents) < company:  # noqa: ASYNC110 - tasks of their own bring it about
+        await asyncio.sleep(0.01)
     os.kill(os.getpid(), signal.SIGKILL)
+
+
+@app.task(name="innocent")
+async def innocent(ctx: TaskContext) -> None:
+    """Take too long at first, and a while after that."""
+    _note("start", ctx)
+    _innocents.add(ctx.id)
+    await asyncio.sleep(3600 if ctx.run == 1 else 0.1)
+    _note("end", ctx)
+
+
+_innocents: set[str] = set()
 
 
 @app.task(name="block")
@@ -90,6 +110,20 @@ async def block(ctx: TaskContext, seconds: float) -> int:
     time.sleep(seconds)
     _note("end", ctx)
     return os.getpid()
+
+
+@app.task(name="lends_to_a_thread")
+async def lends_to_a_thread(ctx: TaskContext) -> None:
+    """Have a thread of asyncio's own do what never ends."""
+    _note("start", ctx)
+    await asyncio.to_thread(time.sleep, 3600)
+
+
+@app.task(name="leaves_a_thread")
+async def leaves_a_thread(ctx: TaskContext) -> None:
+    """Start a thread for which the interpreter waits at its end."""
+    threading.Thread(target=time.sleep, args=(3600,), name="left-behind").start()
+    _note("end", ctx)
 
 
 @app.task(name="talk")
@@ -137,6 +171,15 @@ async def _hangs_at_the_end(app: Stem) -> AsyncIterator[None]:
     await asyncio.Event().wait()
 
 
+@asynccontextmanager
+async def _breaks_at_the_start(app: Stem) -> AsyncIterator[None]:
+    note(os.environ["STEM_TEST_LEDGER"], "entering")
+    if app.name == "breaks-at-the-start":
+        raise ValueError("no such table")
+    yield
+
+
 #: Apps whose resources are never there, and never given back.
 hangs_at_the_start = Stem("hangs-at-the-start", lifespan=_hangs_at_the_start)
 hangs_at_the_end = Stem("hangs-at-the-end", lifespan=_hangs_at_the_end)
+breaks_at_the_start = Stem("breaks-at-the-start", lifespan=_breaks_at_the_start)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import ctypes
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -15,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from stem_core import RetryPolicy, Stem, TaskContext
-from stem_core.signals import WorkerChildInitEvent, WorkerChildShutdownEvent
+from stem_core.signals import TaskCrashedEvent, WorkerChildInitEvent, WorkerChildShutdownEvent
 from stem_core.tasks import current
 from support.ledger import note
 
@@ -46,6 +47,11 @@ async def _child_init(event: WorkerChildInitEvent) -> None:
 @app.signals.worker_child_shutdown.connect
 def _child_shutdown(event: WorkerChildShutdownEvent) -> None:
     _note("child-shutdown", child=event.pid, tasks=event.tasks)
+
+
+@app.signals.task_crashed.connect
+def _crashed(event: TaskCrashedEvent) -> None:
+    _note("crashed", id=event.id, run=event.run, crashes=event.crashes, detail=event.detail)
 
 
 @app.task(name="work", strategy="processes")
@@ -103,6 +109,8 @@ def perish(ctx: TaskContext, how: str) -> None:
         os._exit(7)
     if how == "segfault":
         ctypes.string_at(0)
+    if how == "abort":
+        os.abort()
     os.kill(os.getpid(), signal.SIGKILL)
 
 
@@ -143,6 +151,27 @@ def progress(ctx: TaskContext, folder: str) -> None:
         time.sleep(0.01)
 
 
+@app.task(name="beat", strategy="processes")
+def beat(ctx: TaskContext, folder: str) -> None:
+    """Say nothing but that it is alive."""
+    _note("start", ctx)
+    while not (Path(folder) / "go").exists():
+        ctx.heartbeat()
+        time.sleep(0.01)
+
+
+@app.task(name="long", time_limit=1, max_retries=0)
+def long(ctx: TaskContext) -> str:
+    """Take longer than the time limit, and say so; then exceed what it said, without ever letting go."""
+    end = time.monotonic() + 1.5
+    ctx.extend(1)
+    while time.monotonic() < end:
+        pass
+    _note("outlived", ctx)
+    while True:
+        pass
+
+
 def _once(failures: int, error: BaseException) -> float | None:
     return 0.0 if failures < 2 and isinstance(error, KeyError) else None
 
@@ -161,6 +190,13 @@ def give(what: str) -> Any:
         return "x" * (40 * 2**20)
     if what == "object":
         return object()
+    if what == "memory":
+        _, most = resource.getrlimit(resource.RLIMIT_AS)
+        resource.setrlimit(resource.RLIMIT_AS, (2**30, most))
+        try:
+            return len(bytearray(2**31))
+        finally:
+            resource.setrlimit(resource.RLIMIT_AS, (most, most))
     raise SystemExit(3)
 
 

@@ -48,8 +48,8 @@ class Terminal:
         self.read_to_prompt()
 
     def type(self, text: str) -> None:
-        """Type a line, or ``^C``."""
-        os.write(self._screen, b"\x03" if text == "^C" else f"{text}\n".encode())
+        """Type a line, or ``^C`` or ``^Z``."""
+        os.write(self._screen, {"^C": b"\x03", "^Z": b"\x1a"}.get(text) or f"{text}\n".encode())
 
     def read_to_prompt(self) -> str:
         """What is shown until the shell waits for the next command."""

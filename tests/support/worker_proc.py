@@ -57,6 +57,7 @@ class WorkerProc:
         #: The log so far; what is no JSON stands under ``text``.
         self.lines: list[Line] = []
         self._changed = threading.Condition()
+        self._hung_up = False
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
 
@@ -64,6 +65,8 @@ class WorkerProc:
         assert self._process.stderr is not None
         with self._process.stderr as stream:
             for text in stream:
+                if self._hung_up:
+                    break
                 try:
                     line = json.loads(text)
                 except ValueError:
@@ -107,6 +110,10 @@ class WorkerProc:
     def signal(self, number: signal.Signals) -> None:
         """Send a signal."""
         self._process.send_signal(number)
+
+    def hang_up(self) -> None:
+        """Read no more of its log: after its next line, each breaks its pipe."""
+        self._hung_up = True
 
     def kill9(self) -> None:
         """Kill it, and take it off the process table."""

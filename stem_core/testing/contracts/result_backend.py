@@ -44,6 +44,7 @@ class ResultBackendContract(StoreContract):
             worker="host-1@a",
             enqueued_at=1.5,
             started_at=2.5,
+            alive_at=3.25,
             finished_at=3.5,
             retry_at=4.5,
             ttl=3600.0,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -40,9 +39,7 @@ def replicas(request: Request) -> dict[str, float]:
     ends: list[list[Told]] = []
     for workers in (1, 2):
         handles = asyncio.run(_fill(tasks))
-        with ExitStack() as stack:
-            processes = [stack.enter_context(running(*WORKER)) for _ in range(workers)]
-            until(lambda processes=processes: all(process.poll() is not None for process in processes))  # type: ignore[misc]
+        _work("--replicas", str(workers))
         ends.append(asyncio.run(_collect(handles)))
     return pools.gain("replicas", *ends)
 
@@ -56,10 +53,15 @@ def _run(request: Request, tasks: list[Any], *, processes: int) -> tuple[list[To
     else:
         report = Path(request.folder, f"parent-{processes}.json")
         options = ("--concurrency", str(processes), "--processes", str(processes))
-        with running(*WORKER, *options, BENCH_REPORT=str(report)) as worker:
-            until(lambda: worker.poll() is not None)
+        _work(*options, BENCH_REPORT=str(report))
         parent = json.loads(report.read_text())
     return asyncio.run(_collect(handles)), parent[0]
+
+
+def _work(*options: str, **environment: str) -> None:
+    """A worker in a process of its own, until nothing is left."""
+    with running(*WORKER, *options, **environment) as worker:
+        until(lambda: worker.poll() is not None)
 
 
 async def _fill(tasks: list[Any]) -> list[TaskHandle[Told]]:

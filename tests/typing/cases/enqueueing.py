@@ -6,7 +6,7 @@ from collections.abc import Coroutine
 from datetime import datetime, timedelta
 from typing import Any, assert_type
 
-from stem_core import RetryPolicy, Stem, Task, TaskCall, TaskContext, TaskHandle
+from stem_core import RetryPolicy, RetryTask, Stem, Task, TaskCall, TaskContext, TaskHandle
 
 app = Stem("shop")
 
@@ -146,9 +146,34 @@ async def results() -> None:
     assert text
 
 
+def by_error(failures: int, error: BaseException) -> float | timedelta | None:
+    return None if isinstance(error, ValueError) else timedelta(seconds=failures)
+
+
+def inside_a_task(ctx: TaskContext) -> None:
+    assert_type(ctx.retry(after=5), RetryTask)
+    assert_type(ctx.retry(after=timedelta(minutes=1), message="not there yet"), RetryTask)
+    ctx.retry(delay=5)  # error: call-arg
+    ctx.retry(after="5s")  # error: arg-type
+    ctx.extend(timedelta(minutes=1))
+    ctx.extend("1m")  # error: arg-type
+    ctx.extend()  # error: call-arg
+    ctx.heartbeat()
+
+
 def definitions() -> None:
     app.task(queue=5)  # error: call-overload
     app.task(prioriti=5)  # error: call-overload
     app.task(5)  # error: call-overload
+    app.task(retry_on="OSError")  # error: arg-type
+    app.task(retry_on=(OSError, int))  # error: arg-type
+    app.task(give_up_on=ValueError("x"))  # error: call-overload
+    app.task(retry=lambda _: 5.0)  # error: arg-type misc
+    app.task(retry=by_error, retry_on=OSError, give_up_on=(PermissionError, FileNotFoundError))
+    app.task(retry=by_error, retry_on=[OSError, TimeoutError], give_up_on=None)
+    app.task(retry=RetryPolicy.after([1, timedelta(minutes=1)]), retry_on={OSError})
+    plain_async.options(retry=RetryPolicy.fixed(timedelta(seconds=5)), max_retries=1)
+    plain_async.options(retry=by_error)  # error: arg-type
+    plain_async.options(retry_on=OSError)  # error: call-arg
     plain_async.delay(1)  # error: attr-defined
     plain_async.apply_async(1)  # error: attr-defined

@@ -8,9 +8,20 @@ import pytest
 
 from stem_core.settings import WORKER
 
-COMMANDS = ["worker", "enqueue", "result", "queues", "dlq", "tasks", "plugins", "settings", "health", "demo"]
+COMMANDS = ["worker", "enqueue", "result", "queues", "dlq", "tasks", "routes", "plugins", "settings", "health", "demo"]
 ACTING = ["queues move", "queues purge", "dlq replay", "dlq purge"]
-READING = ["result", "tasks", "plugins", "settings", "health", "queues", "queues peek", "dlq list", "dlq show"]
+READING = [
+    "result",
+    "tasks",
+    "routes",
+    "plugins",
+    "settings",
+    "health",
+    "queues",
+    "queues peek",
+    "dlq list",
+    "dlq show",
+]
 APP = """
 from stem_core import Stem, Worker
 app = Stem('shop', namespace='from-code', include=['more'])

@@ -82,7 +82,7 @@ def test_the_keys_of_a_result_are_stable(shop):
     assert done.code == 1
     assert list(row) == [
         "id", "task", "queue", "state", "attempt", "run", "result", "error", "reason", "progress", "worker",
-        "enqueued_at", "started_at", "finished_at", "retry_at",
+        "enqueued_at", "started_at", "alive_at", "finished_at", "retry_at",
     ]  # fmt: skip
     assert row["error"]["type"] == "ValueError"
     assert row["error"]["message"] == "x"

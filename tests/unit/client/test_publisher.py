@@ -5,7 +5,7 @@ import pytest
 from stem_core.client.app import Stem
 from stem_core.client.publisher import build_envelope
 from stem_core.errors import InvalidOption
-from stem_core.model import Header, RetryPolicy
+from stem_core.model import Channel, Header, QueueRule, RetryPolicy, Route, Routing
 from stem_core.tasks import TaskContext
 
 NOW = 1_700_000_000.0
@@ -165,3 +165,57 @@ def test_inside_a_task_it_is_a_child_and_inherits_nothing_else():
 def test_a_parent_without_a_root_is_the_root():
     parent = TaskContext(Header(id="parent", task="p", queue="q", enqueued_at=NOW))
     assert header(plain.call(), parent=parent).root_id == "parent"
+
+
+class TestRouting:
+    routing = Routing(
+        queues={"mail": QueueRule(priority=(2, 6)), "slow": QueueRule(priority=(0, 0))},
+        channels={"news": Channel()},
+        routes=(Route(task="fu*", queue="slow"), Route(task="plain", channel="news")),
+    )
+
+    def header(self, call):
+        return header(call, routing=self.routing)
+
+    def test_a_route_goes_before_the_queue_of_the_task(self):
+        made = self.header(full.call())
+        assert (made.queue, made.channel) == ("slow", None)
+
+    def test_a_queue_of_the_call_goes_before_a_route(self):
+        for task in (full, plain):
+            made = self.header(task.options(queue="mine").call())
+            assert (made.queue, made.channel, made.store_result) == ("mine", None, task is plain)
+
+    def test_a_task_without_a_route_goes_where_it_says(self):
+        made = header(full.call(), routing=Routing(routes=(Route(task="other", queue="x"),)))
+        assert made.queue == "mail"
+
+    def test_a_broadcast_has_the_name_of_its_channel_and_no_result(self):
+        made = self.header(plain.options(store_result=True).call())
+        assert (made.queue, made.channel, made.store_result) == ("news", "news", False)
+
+    @pytest.mark.parametrize(("priority", "expected"), [(0, 2), (4, 4), (9, 6)])
+    def test_a_priority_is_brought_into_the_range_of_the_queue(self, priority, expected):
+        assert self.header(plain.options(queue="mail", priority=priority).call()).priority == expected
+
+    def test_so_is_that_of_the_task(self):
+        assert self.header(full.call()).priority == 0
+
+    @pytest.mark.parametrize(
+        ("options", "told"),
+        [({"delay": 3}, "delay=3.0"), ({"at": datetime(2030, 1, 1, tzinfo=UTC)}, "at=1893456000.0")],
+        ids=["delay", "at"],
+    )
+    def test_a_broadcast_cannot_wait(self, options, told):
+        with pytest.raises(InvalidOption) as caught:
+            self.header(plain.options(**options).call())
+        assert str(caught.value) == (
+            f"{told} cannot be used\n  hint: give no delay, for plain is routed to the broadcast channel 'news' and "
+            "goes out at once; or name a queue as well, to have it run by one worker"
+        )
+
+    def test_unless_a_queue_is_named(self):
+        assert self.header(plain.options(delay=3, queue="q").call()).due_at == NOW + 3
+
+    def test_a_delay_of_nothing_is_none(self):
+        assert self.header(plain.options(delay=0).call()).channel == "news"

@@ -411,13 +411,6 @@ class TestPublishing:
             await waiting
         assert told == [("enough",)]
 
-    async def test_a_call_that_answers_at_once_takes_no_timer(self, session, monkeypatch):
-        async def at_once():
-            return "here"
-
-        monkeypatch.setattr(asyncio, "timeout", lambda _: pytest.fail("a timer costs ten times the call"))
-        assert await session.deadline("test", at_once()) == "here"
-
     async def test_signals_before_and_after_in_order(self, app, session):
         told = []
 

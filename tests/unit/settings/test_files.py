@@ -166,7 +166,8 @@ def test_tool_stem_that_is_no_table(tmp_path):
             "[kafka]\nlease = 5\n",
             (
                 "file stem.toml: [kafka]: there is no such section\n"
-                "  hint: known sections: plugins, worker; that of a plugin needs the plugin installed and selected"
+                "  hint: known sections: plugins, routing, worker; "
+                "that of a plugin needs the plugin installed and selected"
             ),
         ),
         (

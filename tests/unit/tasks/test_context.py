@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import threading
+from datetime import timedelta
 
 import pytest
 
@@ -65,7 +66,7 @@ def test_nothing_runs_outside_of_tasks():
 
 def test_progress_keeps_the_latest_and_tells_the_worker():
     told = []
-    ctx = TaskContext(HEADER, on_progress=lambda it: told.append(it.latest))
+    ctx = TaskContext(HEADER, on_life=lambda it: told.append(it.latest))
     ctx.progress(0)
     ctx.progress(12.5, {"stage": "pixels"})
     assert ctx.latest is told[1]
@@ -164,6 +165,52 @@ def test_a_task_can_ask_to_be_run_again():
     assert isinstance(asked, RetryTask)
     assert (asked.delay, asked.message) == (30, "the task asked to be run again")
     assert ctx.retry(message="not there yet").delay is None
-    for delay in (-1, float("nan"), float("inf"), True):
-        with pytest.raises(InvalidOption, match="a number of seconds, 0 or more"):
-            ctx.retry(delay)
+    assert ctx.retry(after=timedelta(minutes=2)).delay == 120.0
+    assert ctx.retry(after=0).delay == 0.0
+    for after in (-1, float("nan"), float("inf"), True, "5s", timedelta(seconds=-1)):
+        with pytest.raises(InvalidOption, match="a number of seconds or a timedelta, 0 or more"):
+            ctx.retry(after)
+
+
+def test_a_heartbeat_is_a_checkpoint_and_tells_the_worker():
+    told = []
+    ctx = TaskContext(HEADER, on_life=told.append)
+    ctx.heartbeat()
+    assert (told, ctx.latest) == ([ctx], None)
+    ctx.interrupt = "revoked"
+    with pytest.raises(TaskInterrupted, match="revoked"):
+        ctx.heartbeat()
+    assert told == [ctx]
+    TaskContext.local().heartbeat()
+
+
+def test_extensions_move_the_deadline_and_add_up():
+    told = []
+    ctx = TaskContext(HEADER, deadline=100.0, on_life=lambda it: told.append(it.extended))
+    ctx.extend(5)
+    ctx.extend(timedelta(minutes=1))
+    assert (ctx.deadline, ctx.extended, told) == (165.0, 65.0, [5.0, 65.0])
+    unlimited = TaskContext(HEADER)
+    unlimited.extend(5)
+    assert unlimited.deadline is None
+
+
+def test_an_extension_comes_too_late_or_is_none():
+    ctx = TaskContext(HEADER, deadline=100.0)
+    for seconds in (0, -1, float("nan"), float("inf"), True, "5s"):
+        with pytest.raises(InvalidOption, match="a number of seconds or a timedelta, above 0"):
+            ctx.extend(seconds)
+    ctx.interrupt = "time-limit"
+    with pytest.raises(TaskInterrupted, match="time-limit"):
+        ctx.extend(5)
+    assert ctx.deadline == 100.0
+
+
+def test_many_threads_may_extend_one_run():
+    ctx = TaskContext(HEADER)
+    threads = [threading.Thread(target=lambda: [ctx.extend(1) for _ in range(500)]) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert ctx.extended == 4000.0

@@ -19,6 +19,8 @@ def test_a_task_that_says_nothing_has_the_documented_defaults():
         priority=5,
         max_retries=None,
         retry=DEFAULT_RETRY,
+        retry_on=None,
+        give_up_on=None,
         soft_time_limit=None,
         time_limit=None,
         strategy="auto",
@@ -34,6 +36,8 @@ def test_every_option_of_a_task_is_taken():
         "priority": 9,
         "max_retries": 0,
         "retry": RetryPolicy.fixed(1),
+        "retry_on": (OSError,),
+        "give_up_on": (PermissionError,),
         "soft_time_limit": timedelta(minutes=2),
         "time_limit": timedelta(minutes=3),
         "strategy": "threads",
@@ -81,6 +85,7 @@ def test_moments_are_aware_datetimes_of_any_zone():
 
 A_SPAN = "a number of seconds or a timedelta, above 0"
 A_DELAY = "a number of seconds or a timedelta, 0 or more"
+A_POLICY = "a RetryPolicy, such as RetryPolicy.exponential(base=2, cap=600)"
 A_MOMENT = "a datetime with a time zone, such as datetime.now(timezone.utc)"
 
 
@@ -105,8 +110,8 @@ A_MOMENT = "a datetime with a time zone, such as datetime.now(timezone.utc)"
             "x",
             1,
             (
-                "one of queue, priority, max_retries, retry, soft_time_limit, time_limit, strategy, store_result, "
-                "result_ttl, expires; a task has no option 'x'"
+                "one of queue, priority, max_retries, retry, retry_on, give_up_on, soft_time_limit, time_limit, "
+                "strategy, store_result, result_ttl, expires; a task has no option 'x'"
             ),
         ),
         (CallOptions.build, "delay", -1, A_DELAY),
@@ -119,7 +124,25 @@ A_MOMENT = "a datetime with a time zone, such as datetime.now(timezone.utc)"
         (CallOptions.build, "expires", 0, A_SPAN),
         (CallOptions.build, "headers", {"n": 1}, "a mapping of text to text"),
         (CallOptions.build, "headers", [("a", "b")], "a mapping of text to text"),
-        (CallOptions.build, "retry", len, "a RetryPolicy, such as RetryPolicy.exponential(base=2, cap=600)"),
+        (CallOptions.build, "retry", 5, A_POLICY),
+        (
+            CallOptions.build,
+            "retry",
+            len,
+            A_POLICY + "; a function cannot travel, so it belongs to the task: @app.task(retry=...)",
+        ),
+        (
+            CallOptions.build,
+            "retry_on",
+            OSError,
+            "it where the task is defined, @app.task(retry_on=...); a call has no option 'retry_on'",
+        ),
+        (
+            CallOptions.build,
+            "strategy",
+            "threads",
+            "it where the task is defined, @app.task(strategy=...); a call has no option 'strategy'",
+        ),
         (CallOptions.build, "countdown", 1, None),
     ],
 )

@@ -240,7 +240,7 @@ def test_a_rule_of_the_task_sees_the_failures_and_the_error():
     ("rule", "said"),
     [
         (lambda _n, _e: 1 / 0, "the retry rule of task t raised"),
-        (lambda _n, _e: "soon", "the retry rule of task t raised"),
+        (lambda _n, _e: "soon", "the retry rule of task t returned 'soon'"),
         (lambda _n, _e: -1, "the retry rule of task t returned -1"),
         (lambda _n, _e: float("nan"), "the retry rule of task t returned nan"),
     ],

@@ -72,7 +72,7 @@ class TestRetries:
     async def test_a_task_may_ask_for_a_delay_of_its_own(self, app):
         @app.task(retry=AT_ONCE)
         async def asks(ctx: TaskContext):
-            raise ctx.retry(delay=77)
+            raise ctx.retry(after=77)
 
         status, _ = await run(app, asks)
         assert 76 < status.retry_at - status.started_at < 78

@@ -1,4 +1,5 @@
 import asyncio
+import signal
 import threading
 from contextlib import asynccontextmanager
 
@@ -10,6 +11,7 @@ from stem_core.model import HEARTBEATS
 from stem_core.testing.clock import FakeClock
 from stem_core.wire import decode_heartbeat
 from stem_core.worker import Worker
+from stem_core.worker.os_signals import STOP_SIGNALS
 from support.bench import faults_of_app, flaky_app
 from support.until import until
 
@@ -236,6 +238,15 @@ class TestEnding:
             with pytest.raises(asyncio.CancelledError):
                 await running
             assert (await session.broker.depth(["default"]))["default"].ready == 1
+
+    def test_a_program_that_goes_on_after_its_worker_is_not_ended(self, app):
+        before, handlers = threading.enumerate(), [signal.getsignal(number) for number in STOP_SIGNALS]
+        assert Worker(app).run_blocking(burst=True) == 0
+        for thread in set(threading.enumerate()) - set(before):
+            # What would have ended the process was told not to.
+            thread.join(5)
+        assert threading.enumerate() == before
+        assert [signal.getsignal(number) for number in STOP_SIGNALS] == handlers
 
     async def test_a_worker_lives_once(self, app):
         worker = Worker(app, name="web1")

@@ -75,6 +75,11 @@ class TestText:
     def test_outside_of_tasks(self):
         assert TextFormatter().format(record()).endswith("INFO    hello")
 
+    def test_one_of_several_workers_is_named_on_each_line(self, request):
+        assert TextFormatter("w1").format(record()).endswith("INFO    hello  [worker=w1]")
+        request.getfixturevalue("in_a_task")
+        assert TextFormatter("w1").format(record()).count("worker=w1") == 1
+
 
 class TestConfiguring:
     @pytest.fixture(autouse=True)

@@ -78,3 +78,22 @@ def test_settings_come_out_as_they_went_in_whatever_is_said_there(monkeypatch, t
     with pytest.raises(ConfigurationError, match="belongs to the worker's own process") as refused:
         app.runtime.open_broker()
     assert "ctx.enqueue" in refused.value.hint
+
+
+def test_children_route_as_their_worker_does_without_reading_its_file(monkeypatch, tmp_path):
+    config = tmp_path / "routing.toml"
+    config.write_text("default_queue = 'jobs'\n[channels.news]\n[[routes]]\ntask = 't'\nchannel = 'news'\n")
+    monkeypatch.setenv("STEM_ROUTING_CONFIG", str(config))
+    # The variable goes before the file, which matters to the worker and no more to its children.
+    monkeypatch.setenv("STEM_DEFAULT_QUEUE", "mine")
+    app = Stem("s", broker_url="memory://outfit", plugins=[])
+    app.path = "shop:app"
+    app.task(name="t", strategy="processes")(plain)
+    settings = app.runtime.settings
+    outfit = unpack(pack(make_outfit(app, settings, ["t"], worker="w1", owns_process=False)))
+    config.unlink()
+    child = Stem("child")
+    nothing = Sources(command_line={}, environ={}, code={}, file=None, directory=Path(tmp_path))
+    child.configure(outfit.settings, sources=nothing)
+    assert child.runtime.settings.app.routing_config == settings.app.routing_config
+    assert child.runtime.settings.app.default_queue == "mine"

@@ -211,6 +211,37 @@ def heartbeat(clock, **given):
     return attrs.evolve(made, **given)
 
 
+class TestRouting:
+    @pytest.fixture
+    def app(self):
+        routes = [{"task": "mail.*", "queue": "mail"}, {"task": "cache.*", "channel": "news"}]
+        app = Stem(
+            "p", broker_url="memory://plan", plugins=[], routing_config={"channels": {"news": {}}, "routes": routes}
+        )
+        app.task(name="mail.a", queue="own")(coroutine)
+        app.task(name="cache.b")(coroutine)
+        app.task(name="c")(plain)
+        return app
+
+    def test_tasks_are_read_where_routes_send_them(self, app):
+        plan, _ = plan_of(app, queues="own,default")
+        assert (plan.unread, plan.unheard) == ({"mail": ["mail.a"]}, {"news": ["cache.b"]})
+        assert warnings(app, plan) == [
+            "registered but not subscribed: mail (mail.a); add -Q own,default,mail",
+            "registered but not listening: news (cache.b); add --broadcast news",
+        ]
+
+    def test_one_that_is_listened_to_counts_for_the_slots(self, app):
+        plan, settings = plan_of(app, queues="mail", broadcasts="news,news")
+        assert (plan.broadcasts, plan.unread, plan.unheard) == (("news",), {"default": ["c"]}, {})
+        assert plan.concurrency_reason == "all tasks on the event loop"
+        assert "queues: mail; broadcasts: news" in banner(app, settings, plan)
+
+    def test_the_default_queue_of_the_routing_is_that_of_the_worker(self):
+        app = Stem("p", broker_url="memory://plan", plugins=[], routing_config={"default_queue": "jobs"})
+        assert plan_of(app)[0].subscription.queues == ("jobs",)
+
+
 class TestClaimingTheId:
     @pytest.fixture
     def clock(self):
@@ -232,8 +263,7 @@ class TestClaimingTheId:
         "other", [{"pid": os.getpid()}, {"host": "elsewhere", "pid": 999_999_999}, {"pid": os.getppid()}]
     )
     async def test_that_of_a_live_worker_is_refused(self, state, clock, other):
-        await claim_identity(state, heartbeat(clock, incarnation="a", **other), clock)
-        clock.advance(4)
+        await claim_identity(state, heartbeat(clock, incarnation="a", at=clock.now() - 4, **other), clock)
         with pytest.raises(WorkerAlreadyRunning, match="last heartbeat 4 s ago") as refused:
             await claim_identity(state, heartbeat(clock, incarnation="b"), clock)
         assert "another --name" in refused.value.hint
@@ -255,6 +285,14 @@ class TestClaimingTheId:
     @pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
     async def test_so_is_that_of_one_whose_end_nobody_has_asked_for(self, state, clock, zombie):
         await claim_identity(state, heartbeat(clock, incarnation="a", pid=zombie), clock)
+        await claim_identity(state, heartbeat(clock, incarnation="b"), clock)
+        assert await self.holder(state) == "b"
+
+    @pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
+    async def test_so_is_that_of_one_whose_number_another_process_has_by_now(self, state, clock):
+        # As in a container that has started anew: the worker has the number that it had before.
+        before = clock.now() - 1_000_000
+        await claim_identity(state, heartbeat(clock, incarnation="a", pid=os.getpid(), started_at=before), clock)
         await claim_identity(state, heartbeat(clock, incarnation="b"), clock)
         assert await self.holder(state) == "b"
 

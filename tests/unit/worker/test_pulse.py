@@ -204,6 +204,22 @@ class TestRunningAndProgress:
                 assert (status.progress.percent, status.started_at) == (percent, begun)
             assert status.progress.data == b'{"stage":"pixels"}'
 
+    async def test_signs_of_life_are_written_and_are_no_progress(self, app, clock, waits):
+        async with bench(app) as line:
+            (entry,) = await started(line, waits)
+            writer, id, ctx = ProgressWriter(line.view, line.session), entry.delivery.message.id, waits.contexts[0]
+            told = []
+            line.view.on_progress = told.extend
+            for give_sign in (ctx.heartbeat, lambda: ctx.progress(60), ctx.heartbeat, lambda: ctx.extend(1)):
+                clock.advance(7)
+                give_sign()
+                await writer.flush()
+                status = await line.status(id)
+                assert (status.state, status.alive_at) == (TaskState.RUNNING, clock.now())
+            assert status.progress.percent == 60
+            await asyncio.sleep(0)
+            assert told == [entry]
+
     async def test_only_the_latest_of_many_is_written(self, app, waits):
         async with bench(app) as line:
             await started(line, waits, 3)
@@ -217,6 +233,8 @@ class TestRunningAndProgress:
         async with bench(app) as line:
             (entry,) = await started(line, waits)
             writer = ProgressWriter(line.view, line.session)
+            told = []
+            line.view.on_progress = told.extend
             waits.contexts[0].progress(60)
             line.faults.down.add("record")
             with pytest.raises(StoreUnavailable):
@@ -224,6 +242,8 @@ class TestRunningAndProgress:
             line.faults.down.clear()
             await writer.flush()
             assert (await line.status(entry.delivery.message.id)).progress.percent == 60
+            await asyncio.sleep(0)
+            assert told == [entry]
 
     async def test_track_started_writes_at_once(self, app, waits):
         async with bench(app, track_started=True) as line:

@@ -371,6 +371,7 @@ class TestStatuses:
             "worker": line.plan.worker,
             "enqueued_at": 0,
             "started_at": 0,
+            "alive_at": None,
             "finished_at": 0,
             "retry_at": None,
             "ttl": 86400.0,

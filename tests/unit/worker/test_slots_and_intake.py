@@ -211,6 +211,25 @@ class TestBound:
             assert line.inflight.suspects == 0
             assert (await line.depth()).ready == 0
 
+    async def test_the_next_suspect_is_taken_at_once_though_other_work_is_held(self, app, monkeypatch):
+        monkeypatch.setattr("stem_core.worker.intake.IDLE_WAIT", 3600.0)
+        gate = Gate(app)
+        ran = []
+
+        @app.task
+        async def quick(number: int):
+            ran.append(number)
+
+        async with bench(app, concurrency=10) as line:
+            await publish(app, quick, 3)
+            crashed = [Settlement(receipt=d.receipt, action=Release(charge=True)) for d in await line.claim()]
+            await line.session.broker.settle(crashed)
+            await publish(app, gate.task, 1)
+            line.start_intake()
+            await gate.until(1)
+            await until(lambda: len(ran) == 3)
+            gate.open.set()
+
 
 class TestClaims:
     async def test_a_claim_is_never_cancelled(self, app):

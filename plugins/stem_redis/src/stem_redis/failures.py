@@ -60,13 +60,16 @@ def refused(address: Address, why: str, hint: str) -> StoreRefused:
     return StoreRefused(f"cannot use {address}: {why}", hint=hint)
 
 
-def unavailable(address: Address, why: str) -> StoreUnavailable:
+def unavailable(address: Address, why: str, hint: str = "") -> StoreUnavailable:
     """The server cannot be used now."""
-    return StoreUnavailable(f"cannot use {address} now: {why}")
+    return StoreUnavailable(f"cannot use {address} now: {why}", hint=hint)
 
 
-def translate(error: Exception, address: Address) -> Exception:
-    """The error of the contracts for one of the server or the connection; any other is returned as it is."""
+def translate(error: Exception, address: Address, *, connecting: bool = False) -> Exception:
+    """The error of the contracts for one of the server or the connection; any other is returned as it is.
+
+    ``connecting``: there was no connection yet, so that the address itself may be wrong.
+    """
     if isinstance(error, StoreError):
         return error
     if isinstance(error, hiredis.ReplyError):
@@ -77,8 +80,15 @@ def translate(error: Exception, address: Address) -> Exception:
         return _of_tls(error, address)
     if isinstance(error, OSError):
         why = str(error) or type(error).__name__
-        return unavailable(address, error.strerror or why)
+        return unavailable(address, error.strerror or why, _where(address) if connecting else "")
     return error
+
+
+def _where(address: Address) -> str:
+    if address.path:
+        return "see that the server runs, and that the URL has the path of its socket"
+    tls = ", or write redis:// for one without TLS" if address.tls else ""
+    return f"see that the server runs at the host and port of the URL{tls}"
 
 
 def _of_reply(error: hiredis.ReplyError, address: Address) -> StoreError:

@@ -75,7 +75,7 @@ class Link:
         if self._failed is not None:
             until, error = self._failed
             if loop.time() < until:
-                raise translate(error, self.address)
+                raise translate(error, self.address, connecting=True)
         if self._connecting is None:
             self._connecting = loop.create_task(self._connect())
             self._connecting.add_done_callback(self._connected)
@@ -83,7 +83,7 @@ class Link:
             # Shielded: others wait for the same connection.
             return await asyncio.shield(self._connecting)
         except Exception as error:
-            raise translate(error, self.address) from error
+            raise translate(error, self.address, connecting=True) from error
 
     def _connected(self, task: asyncio.Task[Connection]) -> None:
         self._connecting = None

@@ -1,9 +1,13 @@
-"""Messages go out: what is published in one turn of the loop goes in one script call a queue."""
+"""Messages go out: what is published in one turn of the loop goes in one script call a queue.
+
+Only the first does not wait for the end of the turn when nothing is under way: who publishes one after the other would
+pay a turn of the loop for each, 5 us of 60.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from stem_core.model import Message
 from stem_redis.bodies import milliseconds, pack
@@ -20,9 +24,10 @@ _WINDOW = 10_000
 class _Batch:
     """What was published in one turn, and who waits for it."""
 
-    def __init__(self) -> None:
+    def __init__(self, stored: Callable[[], None]) -> None:
         self.messages: list[Message] = []
         self.waiting: list[asyncio.Future[None]] = []
+        self._stored = stored
         self._left = 0
         self._error: Exception | None = None
 
@@ -36,6 +41,7 @@ class _Batch:
         self._error = self._error or error
         if self._left:
             return
+        self._stored()
         for waiting in self.waiting:
             # Each has a future of its own: a caller that leaves does not take the others along.
             if waiting.done():
@@ -54,24 +60,30 @@ class Publisher:
         self._keys = keys
         self._loop = asyncio.get_running_loop()
         self._batch: _Batch | None = None
+        #: How many batches were sent and are not stored yet.
+        self._under_way = 0
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def publish(self, messages: Sequence[Message]) -> None:
         """All are stored when this returns; raises as :meth:`Link.call`."""
         for start in range(0, len(messages), _WINDOW):
+            stored = self._loop.create_future()
             batch = self._batch
             if batch is None:
-                batch = self._batch = _Batch()
-                self._loop.call_soon(self._send)
+                batch = self._batch = _Batch(self._stored)
+                if self._under_way:
+                    self._loop.call_soon(self._send)
             batch.messages.extend(messages[start : start + _WINDOW])
-            stored = self._loop.create_future()
             batch.waiting.append(stored)
+            if not self._under_way:
+                self._send()
             await stored
 
     def _send(self) -> None:
         batch, self._batch = self._batch, None
         if batch is None:
             return
+        self._under_way += 1
         portions = list(_portions(batch.messages))
         batch.begin(len(portions))
         for queue, messages in portions:
@@ -85,6 +97,9 @@ class Publisher:
                 task = self._loop.create_task(self._send_later(batch, keys, arguments))
                 self._tasks.add(task)
                 task.add_done_callback(self._tasks.discard)
+
+    def _stored(self) -> None:
+        self._under_way -= 1
 
     async def _send_later(self, batch: _Batch, keys: Sequence[Argument], arguments: Sequence[Argument]) -> None:
         try:

@@ -19,9 +19,6 @@ READY, REFUSED, NEWS, DONE = 5, 6, 7, 8
 #: Resident memory in front of the report of a call, in bytes; 0 when nobody asked.
 RSS = struct.Struct("!Q")
 
-#: The largest body that a child may send. What a task returns goes into one message of a store in the end.
-MAX_BODY = 64 * 2**20
-
 #: How much is read at once.
 CHUNK = 64 * 1024
 

@@ -65,6 +65,8 @@ class Child:
         self._control = spawned.control
         self._buffer = frames.FrameBuffer()
         self._unsent = bytearray()
+        #: Something could not be sent to it.
+        self._deaf = False
         self._over = False
         self._number = 0
         # Makes "this job runs in it" and "kill it for this job" one step each.
@@ -122,6 +124,11 @@ class Child:
         """Whether it has run enough, or is too old or too large, and should be replaced."""
         return self._too_old or (self._max_tasks is not None and self.tasks >= self._max_tasks)
 
+    @property
+    def heard(self) -> bool:
+        """Whether it was sent all that there was: a call that it was not sent has not begun in it."""
+        return not self._deaf and not self._unsent
+
     def _grow_old(self) -> None:
         self._too_old = True
         if self.ready and self.job is None:
@@ -137,6 +144,7 @@ class Child:
             sent = 0
         except OSError:
             # Its end is noticed by the reader.
+            self._deaf = True
             return
         if sent < len(data):
             self._unsent += data[sent:]
@@ -148,6 +156,7 @@ class Child:
         except BlockingIOError:
             return
         except OSError:
+            self._deaf = True
             self._unsent.clear()
         if not self._unsent:
             self._loop.remove_writer(self._data.fileno())

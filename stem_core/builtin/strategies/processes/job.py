@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 class Job:
     """One call on its way through a child. On the loop, but for ``killed``."""
 
-    __slots__ = ("call", "child", "future", "killed", "over")
+    __slots__ = ("call", "child", "future", "killed", "left", "over")
 
     def __init__(self, call: Call, future: asyncio.Future[bytes]) -> None:
         self.call = call
@@ -24,6 +24,8 @@ class Job:
         self.child: Child | None = None
         #: Why it is killed; set by whoever kills it.
         self.killed: InterruptReason | None = None
+        #: Its caller was cancelled, and only waits for the end.
+        self.left = False
         self.over = False
 
     def end(self, report: bytes = b"", error: BaseException | None = None) -> None:

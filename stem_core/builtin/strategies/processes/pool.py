@@ -199,7 +199,14 @@ class ProcessStrategy(ConcurrencyStrategy):
         killed = job is not None and job.killed is not None
         if job is not None:
             if job.killed is not None:
+                if job.killed == "shutdown":
+                    # A hard stop: it would wait for the start of children that nobody needs.
+                    self._stop_growing()
                 job.end(error=TaskInterrupted(job.killed))
+            elif not (child.heard or job.left or self._closing):
+                # It had died before: what did not begin is not charged. Its time limits go on.
+                job.child = None
+                self._waiting.appendleft(job)
             else:
                 job.end(error=ending.error())
         if not child.leaving and not killed and not self._closing:
@@ -324,6 +331,7 @@ class ProcessStrategy(ConcurrencyStrategy):
         if job in self._waiting:
             self._waiting.remove(job)
             return
+        job.left = True
         if job.child is not None:
             job.child.interrupt("shutdown")
         while not job.over:

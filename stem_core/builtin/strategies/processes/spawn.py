@@ -10,6 +10,7 @@ import sys
 import threading
 
 from stem_core.errors import ConfigurationError
+from stem_core.model._interpreter import interpreter_options
 from stem_core.model._value import value
 
 _MODULE = "stem_core.builtin.strategies.processes.child"
@@ -51,7 +52,7 @@ def spawn() -> Spawned:
         moved = [fcntl.fcntl(end.fileno(), fcntl.F_DUPFD_CLOEXEC, _ABOVE) for end in (data_there, control_there)]
         pid = os.posix_spawn(
             sys.executable,
-            [sys.executable, *_interpreter_options(), "-m", _MODULE, *_death_signal()],
+            [sys.executable, *interpreter_options(), "-m", _MODULE, *_death_signal()],
             os.environ,
             file_actions=[
                 # A task must not take what is typed at the worker's terminal.
@@ -85,15 +86,6 @@ def kill_group(pid: int) -> None:
         except (ProcessLookupError, PermissionError):
             # Its group does not exist before it has begun; it is gone already; or macOS, for a dead one.
             continue
-
-
-def _interpreter_options() -> list[str]:
-    options = [f"-W{option}" for option in sys.warnoptions]
-    if sys.flags.dev_mode:
-        options.append("-Xdev")
-    if sys.flags.isolated:
-        options.append("-I")
-    return options
 
 
 def _death_signal() -> list[str]:

@@ -4,7 +4,8 @@
 local now, exact = clock()
 local queue = Q.open(2, ARGV[1])
 local count, first_key = (#ARGV - 1) / 3, 3 + Q.PER_QUEUE
-Q.promote(queue, now)
+-- So that what was due before stands before it. Leases that have ended have an order of their own, and can wait.
+Q.promote_from(queue, now, {queue.delayed})
 local ids = {}
 for n = 1, count do
   ids[n] = ARGV[3 * n - 1]
@@ -14,7 +15,7 @@ local outcomes = redis.call('MGET', unpack(KEYS, first_key))
 local changes, seen, size = {}, {}, 0
 local since = string.format('%.0f', now)
 
-local P = {ready = 0, sooner = false}
+local P = {ready = 0, sooner = false, new = false}
 
 function P.store(queue, id, when, body, old)
   local priority, delay = string.match(when, '^(%d),?(.*)$')
@@ -45,13 +46,19 @@ for n = 1, count do
     seen[id] = true
     local when, body, record = ARGV[3 * n], ARGV[3 * n + 1], nil
     if not old and #when == 1 then
-      -- The usual case: to run at once, and nothing is known of the id.
-      Q.use(queue, when)
-      local entry = redis.call('XADD', Q.stream(queue, when), '*', 'm', since .. '|' .. id, 'b', body)
+      -- The usual case: to run at once, and nothing is known of the id. A stream that is there is known as in use.
+      local stream, meta = Q.stream(queue, when), since .. '|' .. id
+      local entry = redis.call('XADD', stream, 'NOMKSTREAM', '*', 'm', meta, 'b', body)
+      if not entry then
+        Q.use(queue, when)
+        P.new = true
+        entry = redis.call('XADD', stream, '*', 'm', meta, 'b', body)
+      end
       record = '|R|' .. ARGV[1] .. '|' .. when .. '|' .. entry .. '|0|1|0||' .. since .. '||'
       P.ready = P.ready + 1
     else
       record = P.store(queue, id, when, body, old)
+      P.new = true
     end
     changes[size + 1], changes[size + 2] = id, record
     size = size + 2
@@ -59,7 +66,9 @@ for n = 1, count do
 end
 if size > 0 then
   redis.call('HSET', Q.JOBS, unpack(changes))
-  redis.call('SADD', Q.QUEUES, ARGV[1])
+  if P.new then
+    redis.call('SADD', Q.QUEUES, ARGV[1])
+  end
   if P.ready > 0 or P.sooner then
     Q.ring(queue, math.max(P.ready, 1))
   end

@@ -111,61 +111,71 @@ function Q.body_of(queue, id, job)
   return redis.call('HGET', queue.aside, id)
 end
 
--- What is due in a sorted set, as {time, id, from: the key}.
-function Q.due_in(key, now, found)
-  local due = redis.call('ZRANGEBYSCORE', key, '-inf', now, 'WITHSCORES', 'LIMIT', 0, Q.PORTION)
-  for n = 1, #due, 2 do
-    found[#found + 1] = {time = tonumber(due[n + 1]), id = due[n], from = key, place = #found}
-  end
-end
+-- Make ready what is due in these sorted sets: delays that are over, leases that have ended, in the order of their
+-- times. Made only when something is due: that is rare, and a closure costs 0.2 us at every call of a script.
+function Q.promotion()
+  local M = {}
 
-function Q.promote_one(queue, one, record)
-  local job = record and Q.parse(record)
-  local body = job and Q.body_of(queue, one.id, job)
-  if not body then
-    -- Somebody removed a part of it by hand: there is nothing left to deliver.
-    redis.call('ZREM', one.from, one.id)
-    redis.call('HDEL', Q.JOBS, one.id)
-    return
-  end
-  local aside, entry = job.state ~= 'L', job.entry
-  if one.from == queue.delayed and job.crashes == '0' then
-    Q.enter(queue, one.id, job, body, one.time)
-  else
-    if not aside then
-      redis.call('HSET', queue.aside, one.id, body)
+  function M.one(queue, one, record)
+    local job = record and Q.parse(record)
+    local body = job and Q.body_of(queue, one.id, job)
+    if not body then
+      -- Somebody removed a part of it by hand: there is nothing left to deliver.
+      redis.call('ZREM', one.from, one.id)
+      redis.call('HDEL', Q.JOBS, one.id)
+      return
     end
-    redis.call('ZADD', queue.suspects, Q.rank(job.priority, one.time), one.id)
-    job.state, job.entry, job.ready = 'S', '', one.time
+    local aside, entry = job.state ~= 'L', job.entry
+    if one.from == queue.delayed and job.crashes == '0' then
+      Q.enter(queue, one.id, job, body, one.time)
+    else
+      if not aside then
+        redis.call('HSET', queue.aside, one.id, body)
+      end
+      redis.call('ZADD', queue.suspects, Q.rank(job.priority, one.time), one.id)
+      job.state, job.entry, job.ready = 'S', '', one.time
+    end
+    redis.call('HSET', Q.JOBS, one.id, Q.format(job))
+    redis.call('ZREM', one.from, one.id)
+    if not aside then
+      redis.call('XDEL', Q.stream(queue, job.priority), entry)
+    elseif job.state == 'R' then
+      redis.call('HDEL', queue.aside, one.id)
+    end
   end
-  redis.call('HSET', Q.JOBS, one.id, Q.format(job))
-  redis.call('ZREM', one.from, one.id)
-  if not aside then
-    redis.call('XDEL', Q.stream(queue, job.priority), entry)
-  elseif job.state == 'R' then
-    redis.call('HDEL', queue.aside, one.id)
+
+  function M.all(queue, found)
+    table.sort(found, function(a, b)
+      return a.time < b.time or (a.time == b.time and a.place < b.place)
+    end)
+    local ids = {}
+    for n, one in ipairs(found) do
+      ids[n] = one.id
+    end
+    local records = redis.call('HMGET', Q.JOBS, unpack(ids))
+    for n, one in ipairs(found) do
+      M.one(queue, one, records[n])
+    end
+  end
+
+  return M
+end
+
+function Q.promote_from(queue, now, keys)
+  local found = {}
+  for _, key in ipairs(keys) do
+    local due = redis.call('ZRANGEBYSCORE', key, '-inf', now, 'WITHSCORES', 'LIMIT', 0, Q.PORTION)
+    for n = 1, #due, 2 do
+      found[#found + 1] = {time = tonumber(due[n + 1]), id = due[n], from = key, place = #found}
+    end
+  end
+  if #found > 0 then
+    Q.promotion().all(queue, found)
   end
 end
 
--- Make ready what is due: delays that are over, leases that have ended, in the order of their times.
 function Q.promote(queue, now)
-  local found = {}
-  Q.due_in(queue.delayed, now, found)
-  Q.due_in(queue.leases, now, found)
-  if #found == 0 then
-    return
-  end
-  table.sort(found, function(a, b)
-    return a.time < b.time or (a.time == b.time and a.place < b.place)
-  end)
-  local ids = {}
-  for n, one in ipairs(found) do
-    ids[n] = one.id
-  end
-  local records = redis.call('HMGET', Q.JOBS, unpack(ids))
-  for n, one in ipairs(found) do
-    Q.promote_one(queue, one, records[n])
-  end
+  Q.promote_from(queue, now, {queue.delayed, queue.leases})
 end
 
 -- What stands behind the last delivered entry of a stream: up to `count` entries.
