@@ -61,7 +61,7 @@ class Signature:
         Raises:
             ConfigurationError: as at definition, or an annotation that still cannot be evaluated.
         """
-        return self._now()[0]
+        return (self._known or self._now())[0]
 
     @property
     def definition(self) -> str:

@@ -32,7 +32,7 @@ class TaskInvoker:
     async def call(self, call: Call) -> bytes:
         """Run a coroutine function, or a plain one that is content to block, on the current loop."""
         task = self._tasks[call.task]
-        args, kwargs = self._arguments(task, call)
+        args, kwargs = self._arguments(task, call.payload, call.context)
         try:
             returned = task.function(*args, **kwargs)
             if task.is_coroutine:
@@ -44,8 +44,11 @@ class TaskInvoker:
 
     def call_sync(self, call: Call) -> bytes:
         """Run a plain function in the current thread."""
-        task = self._tasks[call.task]
-        args, kwargs = self._arguments(task, call)
+        return self.run_sync(self._tasks[call.task], call.payload, call.context)
+
+    def run_sync(self, task: AnyTask, payload: bytes, context: object) -> bytes:
+        """The same for those who have no :class:`Call`: a child process, which saves a microsecond with it."""
+        args, kwargs = self._arguments(task, payload, context)
         try:
             returned = task.function(*args, **kwargs)
         finally:
@@ -53,20 +56,21 @@ class TaskInvoker:
                 _end_child()
         return self._encode(task, returned)
 
-    def _arguments(self, task: AnyTask, call: Call) -> tuple[tuple[object, ...], dict[str, object]]:
+    def _arguments(
+        self, task: AnyTask, payload: bytes, context: object
+    ) -> tuple[tuple[object, ...], dict[str, object]]:
         try:
-            args, kwargs = task.decode_arguments(call.payload)
+            args, kwargs = task.signature.decode_arguments(payload)
         except BadArguments as error:
             raise Unbindable(error.message) from error
-        if task.takes_context:
-            ctx = call.context
-            assert isinstance(ctx, TaskContext)
-            return (ctx, *args), kwargs
+        if task.signature.takes_context:
+            assert isinstance(context, TaskContext)
+            return (context, *args), kwargs
         return tuple(args), kwargs
 
     def _encode(self, task: AnyTask, returned: object) -> bytes:
         try:
-            return task.encode_result(returned)
+            return task.signature.encode_result(returned)
         except (TypeError, ValueError, RecursionError) as error:
             raise Unencodable(f"{task.name} returned what JSON cannot carry: {error}") from error
 

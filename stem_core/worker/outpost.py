@@ -19,7 +19,7 @@ from stem_core.settings import Sources
 from stem_core.signals import events
 from stem_core.tasks import TaskContext, import_tasks
 from stem_core.tasks.context import current
-from stem_core.wire import decode_header, encode_header
+from stem_core.wire import encode_header
 from stem_core.worker.describing import describe
 from stem_core.worker.invoker import TaskInvoker, Unbindable, Unencodable
 from stem_core.worker.outfit import Outfit, unpack
@@ -60,9 +60,10 @@ def open_outpost(setup: bytes) -> Iterator[Outpost]:
         if init:
             event = events.WorkerChildInitEvent(occurred_at=app.clock.now(), **common)
             side.run(lambda: init.send(event))
-        # What the start has made lives as long as the process.
+        # As for a worker: what the start has made lives as long as the process, most of what a call makes dies young.
         gc.collect()
         gc.freeze()
+        gc.set_threshold(20_000, 20, 50)
         try:
             yield outpost
         finally:
@@ -89,7 +90,7 @@ class Outpost:
         asked = decode_request(request)
         said = _News(link)
         ctx = TaskContext(
-            decode_header(asked.header),
+            asked.header,
             attempt=asked.attempt,
             run=asked.run,
             worker=self._worker,
@@ -98,11 +99,17 @@ class Outpost:
             on_life=said.say,
         )
         self.tasks += 1
+        task = self._tasks[asked.task]
         try:
-            result = self._call(self._tasks[asked.task], asked, ctx, link)
+            # A context of its own keeps what one task set out of the next.
+            context = contextvars.copy_context()
+            if task.is_coroutine:
+                result = self._call(task, asked, ctx, link, context)
+            else:
+                result = context.run(self._call_sync, task, asked, ctx, link)
             report = _succeeded(asked.task, result, ctx)
         except BaseException as error:  # whatever it is, it belongs to the task and not to this process
-            report = _failed(self._tasks[asked.task], asked, ctx, error)
+            report = _failed(task, asked, ctx, error)
         finally:
             said.close()
         latest = ctx.latest
@@ -110,14 +117,17 @@ class Outpost:
             report.percent, report.data = latest.percent, latest.data
         return encode(report)
 
-    def _call(self, task: AnyTask, asked: Request, ctx: TaskContext, link: ChildLink) -> bytes:
+    def _call(
+        self, task: AnyTask, asked: Request, ctx: TaskContext, link: ChildLink, context: contextvars.Context
+    ) -> bytes:
         call = Call(id=ctx.id, attempt=ctx.attempt, task=asked.task, payload=asked.payload, context=ctx)
-        context = contextvars.copy_context()
         context.run(current.set, ctx)
-        if task.is_coroutine:
-            return self._side.call(lambda: self._invoker.call(call), context, _interrupter(ctx, link))
+        return self._side.call(lambda: self._invoker.call(call), context, _interrupter(ctx, link))
+
+    def _call_sync(self, task: AnyTask, asked: Request, ctx: TaskContext, link: ChildLink) -> bytes:
+        current.set(ctx)
         link.on_interrupt(lambda reason: _interrupt(ctx, reason))
-        return context.run(self._invoker.call_sync, call)
+        return self._invoker.run_sync(task, asked.payload, ctx)
 
 
 def _interrupt(ctx: TaskContext, reason: str) -> None:

@@ -10,9 +10,9 @@ import msgspec
 from stem_core.clock import Clock
 from stem_core.contracts import Call, ChildPlan
 from stem_core.errors import InterruptReason, RemoteError, TaskInterrupted
-from stem_core.model import Envelope, Progress
+from stem_core.model import Envelope, Header, Progress
 from stem_core.tasks import TaskContext, TaskRegistry
-from stem_core.wire import decode_header, encode_header
+from stem_core.wire import decode_header
 from stem_core.worker.invoker import TaskInvoker, Unbindable, Unencodable
 from stem_core.worker.outfit import make_outfit, pack
 
@@ -32,7 +32,8 @@ class Request(msgspec.Struct, array_like=True):
 
     #: Registered name of the task; the header may hold an alias.
     task: str
-    header: bytes
+    #: As it is and not as JSON: the gate has judged it, and that saves a call 3 us.
+    header: Header
     payload: bytes
     attempt: int
     run: int
@@ -109,7 +110,7 @@ class WorkerInvoker(TaskInvoker):
         return encode(
             Request(
                 task=call.task,
-                header=encode_header(ctx.header),
+                header=ctx.header,
                 payload=call.payload,
                 attempt=ctx.attempt,
                 run=ctx.run,

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from benchmarks.catalog_pools import POOL_SUBJECTS, POOL_TABLES, POOL_TARGETS, SCENARIOS
 from benchmarks.catalog_redis import REDIS_SUBJECTS, REDIS_TARGETS
 from benchmarks.model import Measure, Subject, Target
 
 _AT_LEAST_ONCE = "at least once, leases, results"
 _SYNC = "every commit on the disk (WAL, synchronous=FULL)"
 
-ALL = ("enqueue", "drain", "drain_bare", "latency", "process")
+_STORES = ("enqueue", "drain", "drain_bare", "latency", "process")
+ALL = (*_STORES, *SCENARIOS)
 
 SUBJECTS = (
     Subject(
@@ -16,7 +18,7 @@ SUBJECTS = (
         driver="stem",
         url="memory://bench",
         guarantee=f"{_AT_LEAST_ONCE}; one process",
-        scenarios=ALL,
+        scenarios=_STORES,
         drain_factor=2.5,
         latency_factor=2.0,
     ),
@@ -32,7 +34,7 @@ SUBJECTS = (
         driver="stem",
         url="sqlite:///{folder}/stem.db",
         guarantee=f"{_AT_LEAST_ONCE}; many processes; {_SYNC}",
-        scenarios=ALL,
+        scenarios=_STORES,
     ),
     Subject(
         name="stem sqlite, plain",
@@ -48,7 +50,7 @@ SUBJECTS = (
         driver="huey_sqlite",
         url="{folder}/huey.db",
         guarantee=f"at most once, results; many processes; {_SYNC}",
-        scenarios=ALL,
+        scenarios=_STORES,
         requires="huey",
         drain_factor=0.15,
         latency_factor=0.1,
@@ -61,6 +63,7 @@ SUBJECTS = (
         scenarios=("enqueue", "drain", "drain_bare"),
     ),
     *REDIS_SUBJECTS,
+    *POOL_SUBJECTS,
 )
 
 #: Title, what the numbers are, columns.
@@ -108,6 +111,7 @@ TABLES: tuple[tuple[str, str, tuple[Measure, ...]], ...] = (
             Measure(key="drain_bare_server_cpu", scenario="drain_bare", title="CPU us, without", digits=1),
         ),
     ),
+    *POOL_TABLES,
 )
 
 MEASURES = {measure.key: measure for _, _, measures in TABLES for measure in measures}
@@ -142,4 +146,5 @@ TARGETS = (
     Target(subject="stem sqlite", key="idle_rss", limit=45, at_least=False, text="idle worker, MB"),
     Target(subject="stem sqlite", key="idle_cpu", limit=0.6, at_least=False, text="idle worker, CPU s a minute"),
     *REDIS_TARGETS,
+    *POOL_TARGETS,
 )

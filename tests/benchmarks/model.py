@@ -17,13 +17,15 @@ class Sizes:
     bulk: int = 10_000
     drain: int = 20_000
     latency: int = 200
+    #: Tasks of about 10 ms each.
+    work: int = 300
     #: Seconds for which an idle worker is watched.
     idle: float = 5.0
 
 
 FULL = Sizes()
-QUICK = Sizes(enqueue_one=200, gather_rounds=5, bulk=10_000, drain=5_000, latency=50, idle=2.0)
-TINY = Sizes(enqueue_one=5, gather_rounds=1, bulk=20, drain=60, latency=3, idle=0.2)
+QUICK = Sizes(enqueue_one=200, gather_rounds=5, bulk=10_000, drain=5_000, latency=50, work=100, idle=2.0)
+TINY = Sizes(enqueue_one=5, gather_rounds=1, bulk=20, drain=60, latency=3, work=20, idle=0.2)
 
 
 @attrs.frozen(kw_only=True)

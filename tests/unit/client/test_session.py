@@ -373,6 +373,44 @@ class TestPublishing:
             "(STEM_WORKER_CALL_TIMEOUT)"
         )
 
+    async def test_a_call_may_wait_several_times(self, session):
+        async def steps():
+            told = [await asyncio.sleep(0, "one")]
+            with pytest.raises(ValueError, match="no"):
+                await asyncio.gather(refuse())
+            told.append(await asyncio.sleep(0.001, "two"))
+            return told
+
+        async def refuse():
+            await asyncio.sleep(0)
+            raise ValueError("no")
+
+        assert await session.deadline("test", steps()) == ["one", "two"]
+        with pytest.raises(ValueError, match="no"):
+            await session.deadline("test", refuse())
+        future = asyncio.get_running_loop().create_future()
+        asyncio.get_running_loop().call_soon(future.set_result, "a future")
+        assert await session.deadline("test", future) == "a future"
+
+    async def test_a_cancellation_reaches_the_call_that_waits(self, session):
+        told = []
+
+        async def call():
+            try:
+                await asyncio.sleep(0)
+                await asyncio.Event().wait()
+            except asyncio.CancelledError as error:
+                told.append(error.args)
+                await asyncio.sleep(0)
+                raise
+
+        waiting = asyncio.create_task(session.deadline("test", call()))
+        await asyncio.sleep(0.01)
+        waiting.cancel("enough")
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+        assert told == [("enough",)]
+
     async def test_signals_before_and_after_in_order(self, app, session):
         told = []
 

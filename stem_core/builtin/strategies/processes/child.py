@@ -45,8 +45,11 @@ class _Line:
 
     def send(self, kind: int, number: int = 0, body: bytes = b"") -> None:
         """Send one frame; any thread. A parent that is gone needs none."""
-        with self._sending, contextlib.suppress(ConnectionError):
-            self._data.sendall(frames.frame(kind, number, body))
+        with self._sending:
+            try:
+                self._data.sendall(frames.frame(kind, number, body))
+            except ConnectionError:
+                return
 
     def begin(self, number: int) -> Link:
         """A call begins."""
@@ -81,6 +84,8 @@ class _Line:
 
 class Link:
     """The :class:`~stem_core.contracts.ChildLink` of one call."""
+
+    __slots__ = ("_callback", "_line", "_lock", "_over", "_reason", "number")
 
     def __init__(self, line: _Line, number: int) -> None:
         self._line = line

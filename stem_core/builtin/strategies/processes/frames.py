@@ -20,7 +20,7 @@ READY, REFUSED, NEWS, DONE = 5, 6, 7, 8
 RSS = struct.Struct("!Q")
 
 #: How much is read at once.
-CHUNK = 256 * 1024
+CHUNK = 64 * 1024
 
 Frame = tuple[int, int, bytes]
 

@@ -226,6 +226,11 @@ class ProcessStrategy(ConcurrencyStrategy):
         return min(self._slots, self._plan.processes)
 
     @property
+    def _surplus(self) -> bool:
+        """Whether there are more than there is room for, those not counted that are being replaced."""
+        return len(self._staying) - sum(1 for old in self._children if old.heir is not None) > self._room
+
+    @property
     def _staying(self) -> list[Child]:
         return [child for child in self._children if not child.leaving]
 
@@ -243,7 +248,7 @@ class ProcessStrategy(ConcurrencyStrategy):
         """A child is free: for what waits, else for what comes, unless it is to go."""
         if child.leaving:
             child.stop()
-        elif len(self._staying) - sum(1 for old in self._children if old.heir is not None) > self._room:
+        elif len(self._children) > self._room and self._surplus:
             self._dismiss(child)
         elif self._waiting:
             self._assign(child, self._waiting.popleft())
