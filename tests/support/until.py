@@ -5,8 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
+#: Ends a test that has failed, in seconds. A busy machine takes its time to start a few processes.
+PATIENCE = 40.0
 
-async def until(condition: Callable[[], object], timeout: float = 10.0) -> None:
+
+async def until(condition: Callable[[], object], timeout: float = PATIENCE) -> None:
     """Return once the condition holds. The timeout only ends a test that has failed.
 
     Raises:

@@ -12,7 +12,7 @@ from stem_core.builtin.strategies.processes import handle, pool
 from stem_core.builtin.strategies.processes.pool import ProcessStrategy
 from stem_core.errors import TaskInterrupted
 from stem_core.testing.contracts.scripts import RemoteScript, call
-from support.until import until
+from support.until import PATIENCE, until
 
 
 class Watched(ProcessStrategy):
@@ -74,12 +74,12 @@ def replaced_first(strategy):
 async def test_a_child_that_has_run_enough_goes_when_its_replacement_is_ready(make):
     strategy, invoker = make(max_tasks=4)
     await strategy.start()
-    for number in range(200):
-        await strategy.run(call(id=f"c{number}"))
-        if len(strategy.pids("-")) == 3:
-            break
-        await asyncio.sleep(0.01)
-    assert len(strategy.pids("-")) == 3
+    async with asyncio.timeout(PATIENCE):
+        for number in itertools.count():
+            await strategy.run(call(id=f"c{number}"))
+            if len(strategy.pids("-")) == 3:
+                break
+            await asyncio.sleep(0.01)
     assert replaced_first(strategy)
     ran = [event[2] for event in invoker.events if event[0] == "+"]
     # Nothing ran anywhere else, and nobody came back.
