@@ -83,7 +83,7 @@ POOL_TARGETS = (
     Target(
         subject="stem processes, redis",
         key="calls",
-        limit=4,
+        limit=2,
         at_least=True,
         beside=("celery prefork, redis",),
         text="processes on Redis, no-op tasks, times those of celery prefork",

@@ -3,6 +3,7 @@ peers use it too."""
 
 from __future__ import annotations
 
+import itertools
 import os
 import time
 from collections.abc import Iterable, Sequence
@@ -29,11 +30,18 @@ def grind(turns: int) -> Told:
 
 
 def rate(ends: Iterable[Sequence[float]]) -> float:
-    """Tasks a second in the middle of a run: its first and its last tenth are the pool's start, and its end when some
-    have nothing left to do."""
-    times = sorted(one[0] for one in ends)
+    """Tasks a second while all processes were at work, without the first and the last tenth of the run."""
+    by_process: dict[float, list[float]] = {}
+    for time_, _, process in ends:
+        by_process.setdefault(process, []).append(time_)
+    times = sorted(itertools.chain.from_iterable(by_process.values()))
     skip = len(times) // 10
-    times = times[skip : len(times) - skip]
+    middle = times[skip : len(times) - skip]
+    begin = max(min(one) for one in by_process.values())
+    end = min(max(one) for one in by_process.values())
+    together = [one for one in middle if begin <= one <= end]
+    # Of a handful of tasks, one process may have run all before the next had started.
+    times = together if len(together) > len(middle) // 4 else middle
     return (len(times) - 1) / (times[-1] - times[0])
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import report
+from benchmarks import pools, report
 from benchmarks.catalog import MEASURES, SUBJECTS, TABLES, TARGETS
 from benchmarks.command import main
 from benchmarks.sampling import Samples
@@ -89,6 +89,23 @@ def test_cells_are_medians_and_ratios_are_of_one_repetition() -> None:
     assert "| stem sqlite | - | - | - | 9,000 (8,000 to 12,000) | - |" in markdown
     assert "| SQLite drain with results, times that of huey | >= 4 | 5.00 | yes |" in markdown
     assert "**Latency**" not in markdown, "a table without a row is left out"
+
+
+def test_a_pool_is_judged_by_the_time_in_which_all_its_processes_work() -> None:
+    # One process ends a task each 10 ms from the start, the other joins after a second; each task takes it 8 ms.
+    alone = [(number / 100, number * 0.008, 1) for number in range(300)]
+    joined = [(1 + number / 100 + 0.005, number * 0.008, 2) for number in range(200)]
+    assert pools.rate(alone) == pytest.approx(100)
+    assert pools.rate(alone + joined) == pytest.approx(200, rel=0.01)
+    assert pools.processor_time(alone + joined) == pytest.approx(8_000)
+    assert pools.gain("work", alone, alone + joined)["work_gain"] == pytest.approx(2, rel=0.01)
+    # The parent's second is shared by all.
+    assert pools.calls(alone + joined, 1.0)["calls_cpu"] == pytest.approx(10_000)
+
+
+def test_of_a_handful_of_tasks_one_process_may_have_run_all() -> None:
+    early = [(number / 100, 0.0, 1) for number in range(20)]
+    assert pools.rate([*early, (0.5, 0.0, 2)]) > 0
 
 
 def test_what_was_left_out_or_failed_is_told() -> None:

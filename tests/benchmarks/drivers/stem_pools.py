@@ -35,7 +35,7 @@ def work_on_two(request: Request) -> dict[str, float]:
 
 def replicas(request: Request) -> dict[str, float]:
     """One worker and two, coroutines that hold the event loop for about 2 ms each."""
-    tasks = [coroutine.call(TURNS // 5) for _ in range(5 * request.sizes.work)]
+    tasks = [coroutine.call(TURNS // 5) for _ in range(10 * request.sizes.work)]
     ends: list[list[Told]] = []
     for workers in (1, 2):
         handles = asyncio.run(_fill(tasks))
