@@ -97,7 +97,7 @@ class Intake:
                 await self._sleep_until_room()
                 continue
             try:
-                deliveries = await self._claim(wanted, room)
+                brought = await self._watched(self._claim(wanted, room))
             except StoreError as error:
                 if not self.failing:
                     logger.warning("cannot reach the broker, trying on: %s", error)
@@ -108,19 +108,15 @@ class Intake:
                 logger.info("the broker answers again")
                 self.failing = False
             backoff.reset()
-            if deliveries:
-                await self._admit(deliveries)
-                if len(deliveries) < room or not self._open:
-                    self._slots.start_waiting()
-                # Else there is more: what was granted starts when the next claim is on its way.
-            elif (held and not len(self._inflight)) or self._may_take_more() or reading is not self.reading:
+            if brought:
+                continue
+            if (held and not len(self._inflight)) or self._may_take_more() or reading is not self.reading:
                 # What was held has ended since, and may have left work behind that this claim could not see; or
                 # there is more to ask for than there was.
                 continue
-            else:
-                if not held:
-                    self.idle.set()
-                await self._sleep_on(self._broker.wait_for_work(wanted, IDLE_WAIT))
+            if not held:
+                self.idle.set()
+            await self._sleep_on(self._broker.wait_for_work(wanted, IDLE_WAIT))
 
     def released(self) -> None:
         """The settler let go of deliveries: there may be room."""
@@ -175,34 +171,9 @@ class Intake:
             return 0
         return room if capacity < _WORTH_PARTING else min(room, -(-capacity // _PARTS))
 
-    async def _claim(self, wanted: Subscription, room: int) -> list[Delivery]:
-        self._turn += 1
-        self._claimed_at = self._clock.monotonic()
-        suspects = 0 if self._inflight.suspects else 1
-        self._left_suspects = suspects == 0
-        if self._lanes is None:
-            return await self._ask(wanted, room, suspects)
-        shared = min(room, self._lanes.shared)
-        deliveries = await self._ask(wanted, shared, suspects) if shared else []
-        # What is kept free for one queue is asked for by itself: a claim of several would give it to any of them.
-        owed = self._lanes.owed(wanted, [delivery.receipt.queue for delivery in deliveries])
-        if owed.queues:
-            if any(delivery.crashes for delivery in deliveries):
-                suspects = 0
-                self._left_suspects = True
-            try:
-                deliveries = [*deliveries, *await self._ask(owed, sum(owed.caps), suspects)]
-            except StoreError:
-                # What the first has brought is held; the next claim will tell whether the broker answers.
-                if not deliveries:
-                    raise
-        return deliveries
-
-    async def _ask(self, wanted: Subscription, limit: int, suspects: int) -> list[Delivery]:
+    async def _watched(self, claiming: Coroutine[Any, Any, int]) -> int:
         # A claim is never cancelled: what it had granted would be lost until the lease ends. It is watched instead.
-        claim = self._loop.create_task(
-            self._broker.receive(wanted.turned(self._turn), limit, self._lease, suspects=suspects)
-        )
+        claim = self._loop.create_task(claiming)
         # Behind the first step of the claim, which sends it.
         self._slots.start_waiting()
         while not claim.done():
@@ -211,6 +182,43 @@ class Intake:
                 self.failing = True
                 logger.warning("the broker has not answered a claim for %g s, waiting on", self._call_timeout)
         return claim.result()
+
+    async def _claim(self, wanted: Subscription, room: int) -> int:
+        """Ask, and admit what is granted; returns how much that was. All in one task: each task in between is two turns
+        of the loop for a job that a lone producer waits for."""
+        self._turn += 1
+        self._claimed_at = self._clock.monotonic()
+        suspects = 0 if self._inflight.suspects else 1
+        self._left_suspects = suspects == 0
+        deliveries = await self._ask(wanted, room, suspects)
+        if deliveries:
+            await self._admit(deliveries)
+            if len(deliveries) < room or not self._open:
+                self._slots.start_waiting()
+            # Else there is more: what was granted starts when the next claim is on its way.
+        return len(deliveries)
+
+    async def _ask(self, wanted: Subscription, room: int, suspects: int) -> list[Delivery]:
+        if self._lanes is None:
+            return await self._receive(wanted, room, suspects)
+        shared = min(room, self._lanes.shared)
+        deliveries = await self._receive(wanted, shared, suspects) if shared else []
+        # What is kept free for one queue is asked for by itself: a claim of several would give it to any of them.
+        owed = self._lanes.owed(wanted, [delivery.receipt.queue for delivery in deliveries])
+        if owed.queues:
+            if any(delivery.crashes for delivery in deliveries):
+                suspects = 0
+                self._left_suspects = True
+            try:
+                deliveries = [*deliveries, *await self._receive(owed, sum(owed.caps), suspects)]
+            except StoreError:
+                # What the first has brought is held; the next claim will tell whether the broker answers.
+                if not deliveries:
+                    raise
+        return deliveries
+
+    async def _receive(self, wanted: Subscription, limit: int, suspects: int) -> list[Delivery]:
+        return await self._broker.receive(wanted.turned(self._turn), limit, self._lease, suspects=suspects)
 
     async def _admit(self, deliveries: list[Delivery]) -> None:
         deadline = self._claimed_at + self._lease
@@ -250,10 +258,19 @@ class Intake:
             return
         self._sleeper = sleeper = self._loop.create_task(nap)
         try:
-            await asyncio.wait((sleeper,))
-            if not sleeper.cancelled() and sleeper.exception() is not None:
-                # The hint failed; the next claim tells whether the broker did.
-                await asyncio.sleep(0.1)
+            # Not asyncio.wait(), which takes a turn of the loop more.
+            await sleeper
+        except asyncio.CancelledError:
+            if not sleeper.cancelled() or _cancelled():
+                raise
+        except Exception:
+            # The hint failed; the next claim tells whether the broker did.
+            await asyncio.sleep(0.1)
         finally:
-            sleeper.cancel()
             self._sleeper = None
+
+
+def _cancelled() -> bool:
+    """Whether somebody wants the running task to end."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
