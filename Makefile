@@ -23,7 +23,7 @@ demo: .venv/.stem-demo ## count the files of a directory tree with two workers, 
 	@$(PYTHON_IN_VENV) examples/census/run.py $(if $(DIR),"$(DIR)")
 
 test: .venv/.stem-dev ## run all tests, WORKERS at once (ARGS=... for pytest)
-	@$(PYTHON_IN_VENV) -m pytest --numprocesses $(WORKERS) --dist loadgroup $(ARGS)
+	@$(PYTHON_IN_VENV) -m pytest --numprocesses $(WORKERS) $(ARGS)
 
 check: .venv/.stem-dev ## lint, format, types, layers
 	@.venv/bin/ruff check --quiet .

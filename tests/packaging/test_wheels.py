@@ -8,9 +8,6 @@ from pathlib import Path
 
 import pytest
 
-# Wheels and environments are made once, in one process.
-pytestmark = pytest.mark.xdist_group("wheels")
-
 ROOT = Path(__file__).parents[2]
 TASKS = """
 from stem_core import Stem
