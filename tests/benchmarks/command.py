@@ -69,7 +69,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="make bench ARGS=", description="Measure Stem beside peers and raw loops.")
     names = ", ".join(subject.name for subject in SUBJECTS)
     parser.add_argument(
-        "-s", "--subject", action="append", default=[], help=f"only rows with this in the name: {names}"
+        "-s", "--subject", action="append", default=[], help=f"only this row, or rows with this in the name: {names}"
     )
     parser.add_argument("-m", "--scenario", action="append", default=[], choices=ALL, help="only what this measures")
     parser.add_argument("-r", "--repetitions", type=int, default=5, help="default: %(default)s")

@@ -42,9 +42,10 @@ class Samples:
 def chosen(subjects: Iterable[str], scenarios: Iterable[str]) -> list[tuple[Subject, str]]:
     """The cells to fill, by scenario and then by subject: what is compared is measured side by side.
 
-    ``subjects`` and ``scenarios`` are parts of names; none means all.
+    ``subjects`` are names of rows or parts of them, and a whole name means that row alone; none means all.
     """
     names, wanted = list(subjects), list(scenarios)
+    rows = {subject.name for subject in SUBJECTS}
     order = dict.fromkeys(scenario for subject in SUBJECTS for scenario in subject.scenarios)
     return [
         (subject, scenario)
@@ -52,7 +53,7 @@ def chosen(subjects: Iterable[str], scenarios: Iterable[str]) -> list[tuple[Subj
         for subject in SUBJECTS
         if scenario in subject.scenarios
         and (not wanted or scenario in wanted)
-        and (not names or any(name in subject.name for name in names))
+        and (not names or any(subject.name == name if name in rows else name in subject.name for name in names))
     ]
 
 

@@ -1,5 +1,5 @@
-"""What every store has to show, shown by each server there is, in both versions of the protocol, with one connection
-for all sessions and with one for each."""
+"""What every store has to show, shown by each server there is: in both versions of the protocol, with one connection
+for all sessions and with one for each. Each of these is tried once, not with each of the others."""
 
 from __future__ import annotations
 
@@ -49,10 +49,6 @@ class OnValkey(OnServer):
     pass
 
 
-class OnValkeyApart(OnServer):
-    protocol, apart = "2", True
-
-
 class OnRedis6(OnServer):
     server_kind, protocol = "redis6", "2"
 
@@ -74,18 +70,6 @@ class TestBackendOnValkey(OnValkey, ResultBackendContract):
 
 
 class TestStateOnValkey(OnValkey, StateStoreContract):
-    pass
-
-
-class TestBrokerOnValkeyApart(OnValkeyApart, BrokerContract):
-    pass
-
-
-class TestBackendOnValkeyApart(OnValkeyApart, ResultBackendContract):
-    pass
-
-
-class TestStateOnValkeyApart(OnValkeyApart, StateStoreContract):
     pass
 
 

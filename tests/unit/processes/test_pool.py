@@ -102,7 +102,7 @@ async def test_an_idle_child_that_is_too_old_is_replaced_first(make):
 
 async def test_a_busy_child_is_never_replaced(make):
     strategy, invoker = make(max_age=0.2, max_tasks=1)
-    await strategy.start()
+    # Given work before it is ready, so that it is never idle: an idle one of this age would be replaced.
     run = asyncio.create_task(strategy.run(call(task="wait")))
     await until(invoker.started.is_set)
     await asyncio.sleep(0.5)
