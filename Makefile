@@ -10,6 +10,8 @@ PYTHON_IN_VENV := .venv/bin/python
 INPUTS := pyproject.toml $(wildcard plugins/*/pyproject.toml examples/*/pyproject.toml) constraints.txt scripts/environment.sh
 
 export KILL
+# Hundreds of interpreters are started here: without bytecode that is kept, each of them compiles all of Stem again.
+export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test check docs bench build
