@@ -58,8 +58,9 @@ class Draining:
             if await first(line.finished(), machine.reached("hard")) == 1:
                 self._news.stopping(machine.phase, machine.reason)
                 line.hand_back_all()
-                await first(line.settler.settled(), asyncio.sleep(HARD_FLUSH))
-                self.abandoned = await first(line.slots.drained(), asyncio.sleep(HARD_GRACE)) == 1
+        if machine.at_least("hard"):
+            await first(line.returned(), asyncio.sleep(HARD_FLUSH))
+            self.abandoned = await first(line.slots.drained(), asyncio.sleep(HARD_GRACE)) == 1
         self.abandoned = self.abandoned or line.slots.lost > 0
         self.interrupted = line.settler.interrupted > 0
         unsettled = len(line.inflight)
@@ -79,6 +80,7 @@ class Draining:
         """The worker fails: what it holds need not wait for its leases to end."""
         line = self._line
         line.intake.close()
+        await first(line.intake.claimed(), asyncio.sleep(HARD_FLUSH))
         held = [entry for entry in line.inflight.snapshot() if entry.stage is not Stage.GONE]
         for entry in held:
             interrupt(entry, "shutdown")

@@ -79,6 +79,9 @@ class Intake:
         self._wants_room = False
         #: The last claim was not to bring a suspect, because one was held.
         self._left_suspects = False
+        #: The claim that is under way, or was last; its answer is not there yet while ``_asking``.
+        self._claiming: asyncio.Task[int] | None = None
+        self._asking = False
         #: Set while the last claim found nothing and nothing is held: there is no work here now.
         self.idle = asyncio.Event()
 
@@ -149,9 +152,14 @@ class Intake:
         self.wake()
 
     def close(self) -> None:
-        """Claim nothing more. What a claim under way brings is handed back by :meth:`run`."""
+        """Claim nothing more. What a claim under way brings is handed back: see :meth:`claimed`."""
         self._open = False
         self.wake()
+
+    async def claimed(self) -> None:
+        """Return when no claim is under way, and the settler has what it brought after :meth:`close`."""
+        if self._claiming is not None:
+            await asyncio.wait((self._claiming,))
 
     def _wanted(self) -> tuple[Subscription, int]:
         """What to claim now, and how much in all; 0 for nothing."""
@@ -167,18 +175,18 @@ class Intake:
         if room <= 0:
             return 0
         # Few large claims: wait until a quarter is free, unless a slot would stay empty for it.
-        if room * 4 < capacity and (self._inflight.waiting or self._slots.free == 0):
+        if room * 4 < capacity and (self._inflight.waiting or self._slots.free <= 0):
             return 0
         return room if capacity < _WORTH_PARTING else min(room, -(-capacity // _PARTS))
 
     async def _watched(self, claiming: Coroutine[Any, Any, int]) -> int:
         # A claim is never cancelled: what it had granted would be lost until the lease ends. It is watched instead.
-        claim = self._loop.create_task(claiming)
+        self._claiming = claim = self._loop.create_task(claiming)
         # Behind the first step of the claim, which sends it.
         self._slots.start_waiting()
         while not claim.done():
             await asyncio.wait((claim,), timeout=self._call_timeout)
-            if not claim.done() and not self.failing:
+            if self._asking and not self.failing:
                 self.failing = True
                 logger.warning("the broker has not answered a claim for %g s, waiting on", self._call_timeout)
         return claim.result()
@@ -186,11 +194,17 @@ class Intake:
     async def _claim(self, wanted: Subscription, room: int) -> int:
         """Ask, and admit what is granted; returns how much that was. All in one task: each task in between is two turns
         of the loop for a job that a lone producer waits for."""
+        if not self._open:
+            return 0
         self._turn += 1
         self._claimed_at = self._clock.monotonic()
         suspects = 0 if self._inflight.suspects else 1
         self._left_suspects = suspects == 0
-        deliveries = await self._ask(wanted, room, suspects)
+        self._asking = True
+        try:
+            deliveries = await self._ask(wanted, room, suspects)
+        finally:
+            self._asking = False
         if deliveries:
             await self._admit(deliveries)
             if len(deliveries) < room or not self._open:
@@ -205,7 +219,7 @@ class Intake:
         deliveries = await self._receive(wanted, shared, suspects) if shared else []
         # What is kept free for one queue is asked for by itself: a claim of several would give it to any of them.
         owed = self._lanes.owed(wanted, [delivery.receipt.queue for delivery in deliveries])
-        if owed.queues:
+        if owed.queues and self._open:
             if any(delivery.crashes for delivery in deliveries):
                 suspects = 0
                 self._left_suspects = True
@@ -225,24 +239,28 @@ class Intake:
         inflight = self._inflight
         heard = self._signals.task_received or self._signals.task_crashed
         self.idle.clear()
-        for delivery in deliveries:
-            stale = inflight.get(delivery.message.id)
-            if stale is not None:
-                # The broker granted again what this worker still holds: its lease had run out unnoticed.
-                interrupt(stale, "lease-lost", "the message was granted to this worker again")
-                if stale.stage is not Stage.RUNNING:
-                    # What runs is let go of, and told of, when it has ended.
-                    self._settler.lose(stale)
-            entry = Entry(delivery, self._claimed_at, deadline)
-            inflight.add(entry)
+        # All are held, and their leases renewed, before a handler may take its time over the first.
+        for entry in [self._hold(delivery, deadline) for delivery in deliveries]:
             if heard:
                 await self._announcer.received(entry)
             if not self._open:
                 self._settler.take(entry, HandedBack(reason="shutdown"))
-            elif self.paused and delivery.receipt.queue in self.paused:
+            elif self.paused and entry.delivery.receipt.queue in self.paused:
                 self._settler.take(entry, HandedBack(reason="paused"))
-            else:
+            elif entry.stage is Stage.PREFETCHED:
                 inflight.waiting.append(entry)
+
+    def _hold(self, delivery: Delivery, deadline: float) -> Entry:
+        stale = self._inflight.get(delivery.message.id)
+        if stale is not None:
+            # The broker granted again what this worker still holds: its lease had run out unnoticed.
+            interrupt(stale, "lease-lost", "the message was granted to this worker again")
+            if stale.stage is not Stage.RUNNING:
+                # What runs is let go of, and told of, when it has ended.
+                self._settler.lose(stale)
+        entry = Entry(delivery, self._claimed_at, deadline)
+        self._inflight.add(entry)
+        return entry
 
     async def _sleep_until_room(self) -> None:
         self._wants_room = True

@@ -226,6 +226,7 @@ class Life:
                 await self._news.ready()
                 if self._early_stop is not None:
                     machine.request(*self._early_stop)
+                    line.intake.close()
                 intake = services.create_task(line.intake.run())
                 beside = [services.create_task(service()) for service in line.services]
                 self.ready.set()

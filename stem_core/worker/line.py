@@ -61,6 +61,11 @@ class Line:
         await self.slots.drained()
         await self.settler.settled()
 
+    async def returned(self) -> None:
+        """Return when no claim is under way any more, and everything is written: also what the last one brought."""
+        await self.intake.claimed()
+        await self.settler.settled()
+
     def interrupt_all(self) -> None:
         """Ask everything that runs to stop at its next checkpoint or await."""
         for entry in self.inflight.snapshot():
