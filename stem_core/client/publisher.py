@@ -38,7 +38,8 @@ def build_envelope(
         id: The job's id unless the call has one; None: a new one.
 
     Raises:
-        InvalidOption: the call would expire before it is due, or is a broadcast that is to wait.
+        InvalidOption: the call would expire before it is due, is a broadcast that is to wait, or its queue has the
+            name of a channel.
     """
     options = call.options
     task = call.task.defaults if call.task is not None else _UNKNOWN
@@ -49,6 +50,8 @@ def build_envelope(
         queue, channel = routing.destination(call.name, queue)
         if channel is not None:
             _refuse_waiting(call.name, channel, options)
+    if channel is None and queue in routing.channels:
+        raise InvalidOption("queue", queue, f"the name of a queue; {queue!r} is a broadcast channel")
     priority = task.priority if options.priority is None else options.priority
     header = Header(
         id=job,

@@ -70,6 +70,17 @@ def two_defaults(routing: tuple[str, Origin], setting: tuple[str, Origin]) -> In
     )
 
 
+def queue_is_channel(queue: tuple[str, Origin], origin: Origin) -> InvalidSetting:
+    """A channel has the name of the default queue: that as name and origin, and the origin of the channel."""
+    name, place = queue
+    return InvalidSetting(
+        f"{origin}: the channel {name!r} has the name of a queue: default_queue = {name!r} ({place})",
+        key="routing_config",
+        origin=str(origin),
+        hint="give the channel another name",
+    )
+
+
 def unknown_key(origin: Origin, dotted: str, raw: object, keys: Iterable[Key]) -> InvalidSetting:
     """A key that its section does not have; ``keys`` are those that were possible there."""
     keys = list(keys)

@@ -98,6 +98,8 @@ class Settings:
             default, self._origins["default_queue"] = said, origin
         elif said is not None and said != default and origin.kind == other.kind in ("code", "file"):
             raise problems.two_defaults((said, origin), (default, other))
+        if default in routing.channels:
+            raise problems.queue_is_channel((default, self._origins["default_queue"]), origin)
         routed: AppSettings = attrs.evolve(app, routing_config=routing, default_queue=default)
         return routed
 

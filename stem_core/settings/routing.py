@@ -6,7 +6,9 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
+
+import attrs
 
 from stem_core.errors import ConfigurationError, InvalidSetting
 from stem_core.model import MAX_PRIORITY, MIN_PRIORITY, Channel, QueueRule, Route, Routing, check_channel, check_queue
@@ -31,7 +33,8 @@ def read_routing(found: Found, sources: Sources) -> tuple[Routing, Origin]:
     """
     raw = parsers.routing()(found.raw)
     if isinstance(raw, Routing):
-        return raw, found.origin
+        # Nothing was checked when it was made, and it has the shape of the tables.
+        return _Reader(found.origin, "routing_config.").routing(attrs.asdict(cast("Any", raw))), found.origin
     if isinstance(raw, Mapping):
         if found.origin.kind == "file" and sources.file is not None:
             return _Reader(sources.file.origin("routing"), "routing.").routing(raw), sources.file.origin("routing")
@@ -64,7 +67,9 @@ class _Reader:
             )
             for name, table in self._tables(data, "channels").items()
         }
-        raw = data.get("routes") or ()
+        raw = data.get("routes")
+        if raw is None:
+            raw = ()
         if not isinstance(raw, list | tuple):
             raise self._problem("routes", raw, "an array of tables [[routes]]")
         routes = tuple(self._route(f"routes[{n}]", table, channels) for n, table in enumerate(raw))

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 import attrs
@@ -53,17 +53,17 @@ def listen(
     slots: Slots,
     settler: Settler,
     announcer: Announcer,
-) -> tuple[Service, ...]:
-    """Begin to listen to the channels; returns what is to be run beside the intake, and cancelled when a stop begins.
+) -> Copies | None:
+    """Begin to listen to the channels; None where there are none to listen to.
 
     Raises:
         ConfigurationError: the broker has no broadcasts.
     """
     if not channels:
-        return ()
+        return None
     copies = Copies(session, channels, inflight, slots=slots, settler=settler, announcer=announcer)
     settler.without_copies = copies.end
-    return copies.services
+    return copies
 
 
 class Copies:
@@ -105,8 +105,13 @@ class Copies:
 
     @property
     def services(self) -> tuple[Service, ...]:
-        """What listens, and what admits."""
+        """What listens, and what admits: to be run beside the intake, and cancelled when a stop begins."""
         return (*(listening.run for listening in self._listening), self._admit)
+
+    async def close(self) -> None:
+        """Listen no more, whether the services ever ran or not."""
+        for listening in self._listening:
+            await listening.close()
 
     def end(self, batch: Batch) -> Batch:
         """Take the copies out of what the settler is about to write; returns what is to be written."""
@@ -136,11 +141,12 @@ class Copies:
             logger.warning("dropped the copy %s of %s: the worker stops before its retry", message.id, message.queue)
             return
         receipt = _receipt(message, delivery.receipt.run + 1)
-        again = attrs.evolve(cast("Any", delivery), receipt=receipt, **changes)
+        again: Any = attrs.evolve(cast("Any", delivery), receipt=receipt, **changes)
 
         def arrive() -> None:
             del self._retries[message.id]
-            self._arrived.put_nowait(again)
+            # Whether it has expired is judged by the time of its arrival, as with any delivery.
+            self._arrived.put_nowait(attrs.evolve(again, now=self._clock.now()))
 
         self._retries[message.id] = asyncio.get_running_loop().call_later(delay, arrive)
 
@@ -217,6 +223,12 @@ class Listening:
         # Here and not in a task of its own: who waits for the worker to be ready may send at once.
         self._stream = broker.listen(channels, self._since)
 
+    async def close(self) -> None:
+        """Leave the channels."""
+        close = getattr(self._stream, "aclose", None)
+        if close is not None:
+            await close()
+
     async def run(self) -> None:
         """Listen until cancelled."""
         if self._since is None:
@@ -233,7 +245,7 @@ class Listening:
                     warned_at = now
                     logger.warning("cannot listen to broadcasts, trying on: %s", error.message)
             finally:
-                await _close(self._stream)
+                await self.close()
             await backoff.sleep()
             self._stream = self._broker.listen(self._channels, self._since)
 
@@ -252,9 +264,3 @@ async def ahead(session: Session) -> float:
 def _receipt(message: Message, run: int) -> Receipt:
     """No broker knows it: the run counts the starts in this worker."""
     return Receipt(id=message.id, queue=message.queue, run=run, token="")
-
-
-async def _close(stream: AsyncIterator[tuple[str, bytes]]) -> None:
-    close = getattr(stream, "aclose", None)
-    if close is not None:
-        await close()

@@ -46,6 +46,7 @@ class Entry:
         "interrupt",
         "interrupted_detail",
         "lease_deadline",
+        "leased",
         "outcome",
         "overran",
         "running_recorded",
@@ -64,6 +65,8 @@ class Entry:
         #: Intake, then the pulse thread. Monotonic time at which another may be granted this message; infinite for
         #: what is not leased.
         self.lease_deadline = lease_deadline
+        #: Whether a broker holds it for this worker; not so the copy of a broadcast, which is nobody else's.
+        self.leased = lease_deadline != math.inf
         #: Slots, executor, settler: each the step that is its own.
         self.stage = Stage.PREFETCHED
         #: Gate.
@@ -93,31 +96,31 @@ class Entry:
         return self.started_at > 0.0
 
     @property
-    def leased(self) -> bool:
-        """Whether a broker holds it for this worker; not so the copy of a broadcast, which is nobody else's."""
-        return self.lease_deadline != math.inf
-
-    @property
     def suspect(self) -> bool:
         """Whether a worker was lost with this message before."""
         return self.delivery.crashes > 0
 
 
 class InFlight:
-    """All entries of a worker by id, and those among them that wait for a slot.
+    """All entries of a worker, and those among them that wait for a slot.
+
+    The copy of a broadcast may have the id of a job: it is kept by its channel and its id, the job by the id alone.
 
     Intake adds, the settler removes, the pulse thread takes snapshots: each is one step under the interpreter's lock.
     """
 
     def __init__(self) -> None:
-        self._entries: dict[str, Entry] = {}
+        self._entries: dict[str | tuple[str, str], Entry] = {}
         #: Prefetched entries in the order of delivery: intake appends, the slots take from the left.
         self.waiting: deque[Entry] | LaneWaiting = deque()
         #: How many are in a slot now; kept by the slots.
         self.running = 0
         #: How many suspects are held; kept by add and remove.
         self.suspects = 0
-        #: What is held of each queue; kept by add and remove. None: no queue has slots of its own.
+        #: How many copies of broadcasts are held: no claim brings them, so they take no room of one; kept by add and
+        #: remove.
+        self.copies = 0
+        #: What is claimed and held of each queue; kept by add and remove. None: no queue has slots of its own.
         self.lanes: Lanes | None = None
 
     def __len__(self) -> int:
@@ -126,15 +129,20 @@ class InFlight:
     def __contains__(self, id: str) -> bool:
         return id in self._entries
 
-    def get(self, id: str) -> Entry | None:
-        """The entry of this id, if the worker holds it."""
-        return self._entries.get(id)
+    def get(self, id: str, channel: str | None = None) -> Entry | None:
+        """The job of this id, or the copy of this id on the channel, if the worker holds it."""
+        return self._entries.get(id if channel is None else (channel, id))
 
     def add(self, entry: Entry) -> None:
         """Hold a new delivery."""
-        self._entries[entry.delivery.message.id] = entry
         if entry.delivery.crashes:
             self.suspects += 1
+        message = entry.delivery.message
+        if not entry.leased:
+            self._entries[message.queue, message.id] = entry
+            self.copies += 1
+            return
+        self._entries[message.id] = entry
         if self.lanes is not None:
             self.lanes.enter(entry.delivery.receipt.queue)
 
@@ -143,13 +151,16 @@ class InFlight:
         if entry.stage is Stage.GONE:
             return
         entry.stage = Stage.GONE
-        held = entry.delivery.message.id
+        if entry.delivery.crashes:
+            self.suspects -= 1
+        message = entry.delivery.message
+        held = message.id if entry.leased else (message.queue, message.id)
         # A message that was lost may have been granted to this same worker again: only the own entry goes.
         if self._entries.get(held) is entry:
             del self._entries[held]
-        if entry.delivery.crashes:
-            self.suspects -= 1
-        if self.lanes is not None:
+        if not entry.leased:
+            self.copies -= 1
+        elif self.lanes is not None:
             self.lanes.leave(entry.delivery.receipt.queue)
 
     def snapshot(self) -> list[Entry]:

@@ -171,7 +171,7 @@ class Intake:
 
     def _room(self) -> int:
         capacity = self._slots.concurrency + self.prefetch
-        room = capacity - len(self._inflight)
+        room = capacity - len(self._inflight) + self._inflight.copies
         if room <= 0:
             return 0
         # Few large claims: wait until a quarter is free, unless a slot would stay empty for it.

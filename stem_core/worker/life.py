@@ -191,6 +191,8 @@ class Life:
                     view=view,
                     spawn=self._news.spawn,
                 )
+                if line.copies is not None:
+                    stack.push_async_callback(line.copies.close)
                 line.slots.on_lost = self._on_lost
                 await start_strategies(line.strategies.values(), machine)
                 self._do_steer()

@@ -13,7 +13,7 @@ from stem_core.model import HandedBack
 from stem_core.tasks import TaskContext
 from stem_core.worker.announce import Announcer
 from stem_core.worker.autoscaler import Autoscaler
-from stem_core.worker.broadcasts import Service, listen
+from stem_core.worker.broadcasts import Copies, Service, listen
 from stem_core.worker.cancellation import Deadlines, interrupt, kill
 from stem_core.worker.executor import Executor
 from stem_core.worker.gate import Gate
@@ -49,6 +49,8 @@ class Line:
     steering: Steering
     #: What goes on beside the claims, and ends with them: each is started once, and cancelled when a stop begins.
     services: tuple[Service, ...] = ()
+    #: What listens to broadcasts, from when the line is made; None: the worker listens to none.
+    copies: Copies | None = None
 
     def stop_claiming(self) -> None:
         """Claim nothing more, and hand back at once what has not started."""
@@ -141,6 +143,7 @@ def build_line(
         plan, app.signals, clock, inflight, intake, slots, settler, running, tuple(strategies.values()), spawn
     )
     autoscaler = Autoscaler(session, settings.worker, inflight=inflight, intake=intake, steering=steering)
+    copies = listen(session, plan.broadcasts, inflight, slots=slots, settler=settler, announcer=announcer)
     return Line(
         inflight=inflight,
         intake=intake,
@@ -151,9 +154,10 @@ def build_line(
         strategies=strategies,
         steering=steering,
         services=(
-            *listen(session, plan.broadcasts, inflight, slots=slots, settler=settler, announcer=announcer),
+            *(() if copies is None else copies.services),
             *(() if plan.autoscale is None else (autoscaler.run,)),
         ),
+        copies=copies,
     )
 
 
@@ -210,7 +214,7 @@ def _on_life(view: WorkerView) -> Callable[[TaskContext], None]:
     """What a context calls when its task gives a sign of life; any thread."""
 
     def alive(ctx: TaskContext) -> None:
-        entry = view.inflight.get(ctx.id)
+        entry = view.inflight.get(ctx.id, ctx.header.channel)
         if entry is not None and entry.ctx is ctx:
             ctx.alive_at = view.clock.now()
             view.dirty.add(entry)
@@ -220,7 +224,7 @@ def _on_life(view: WorkerView) -> Callable[[TaskContext], None]:
 
 def _begun(executor: Executor, view: WorkerView) -> Callable[[TaskContext], None]:
     def begun(ctx: TaskContext) -> None:
-        entry = view.inflight.get(ctx.id)
+        entry = view.inflight.get(ctx.id, ctx.header.channel)
         if entry is not None and entry.ctx is ctx:
             executor.start_clocks(entry)
 

@@ -72,7 +72,8 @@ class Plan:
 
 def make_plan(settings: Settings, tasks: TaskRegistry, strategies: Registry[StrategyProvider]) -> Plan:
     """Raises:
-    ConfigurationError: a task needs a strategy that is not there, or that cannot run it.
+    ConfigurationError: a task needs a strategy that is not there, or that cannot run it; or its queue has the name of
+        a channel.
     """
     options = settings.worker
     default_queue = settings.app.default_queue
@@ -88,6 +89,8 @@ def make_plan(settings: Settings, tasks: TaskRegistry, strategies: Registry[Stra
     unheard: dict[str, list[str]] = {}
     for task in sorted(tasks, key=lambda task: task.name):
         queue, channel = settings.app.routing_config.destination(task.name, task.queue or default_queue)
+        if channel is None and queue in settings.app.routing_config.channels:
+            raise _shared_name(task, queue, settings)
         if queue in (subscription.queues if channel is None else broadcasts):
             read.append(task.name)
         elif channel is not None:
@@ -114,7 +117,7 @@ def make_plan(settings: Settings, tasks: TaskRegistry, strategies: Registry[Stra
         prefetch=prefetch,
         prefetch_multiplier=options.prefetch_multiplier if options.prefetch is None else None,
         autoscale=options.autoscale,
-        lanes=lane_rules(settings, subscription, concurrency),
+        lanes=lane_rules(settings, subscription, concurrency, broadcasts),
         strategy_of=strategy_of,
         providers=providers,
         isolated=isolated,
@@ -137,6 +140,15 @@ def _broadcasts(settings: Settings) -> tuple[str, ...]:
                 hint=undeclared(channel, declared),
             )
     return tuple(dict.fromkeys(settings.worker.broadcasts))
+
+
+def _shared_name(task: AnyTask, queue: str, settings: Settings) -> ConfigurationError:
+    return ConfigurationError(
+        f"task {task.name} has the queue {queue!r}, which is the name of a broadcast channel "
+        f"({settings.origin('routing_config')})",
+        hint=f"give one of the two another name; to broadcast the task, route it: task = {task.name!r}, "
+        f"channel = {queue!r}",
+    )
 
 
 def _concurrency(configured: int | None, used: Sequence[StrategyProvider]) -> tuple[int, str]:

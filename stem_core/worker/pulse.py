@@ -167,10 +167,13 @@ class Pulse:
     async def _reconcile(self, session: Session) -> None:
         view = self._view
         revoked = await session.deadline("state store: revocations", view.revocations.refresh(session.state))
-        for task_id in revoked:
-            entry = view.inflight.get(task_id)
-            if entry is not None:
-                view.interrupt(entry, "revoked", view.revocations.reason(task_id))
+        if not revoked:
+            return
+        ids = set(revoked)
+        # A job and copies of broadcasts may have the same id.
+        for entry in view.inflight.snapshot():
+            if entry.delivery.message.id in ids:
+                view.interrupt(entry, "revoked", view.revocations.reason(entry.delivery.message.id))
 
     async def _watch(self, session: Session, leases: Leases) -> None:
         view = self._view

@@ -144,13 +144,16 @@ class Slots:
         return unstarted
 
     def withdraw(self, queue: str) -> list[Entry]:
-        """What is prefetched of this queue and has not started; it does not wait for a slot any more."""
+        """What was claimed of this queue and has not started; it does not wait for a slot any more."""
+        withdrawn: list[Entry] = []
         waiting = list(self._inflight.waiting)
         self._inflight.waiting.clear()
         for entry in waiting:
-            if entry.delivery.receipt.queue != queue:
+            if entry.leased and entry.delivery.receipt.queue == queue:
+                withdrawn.append(entry)
+            else:
                 self._inflight.waiting.append(entry)
-        return [entry for entry in waiting if entry.delivery.receipt.queue == queue and entry.stage is Stage.PREFETCHED]
+        return [entry for entry in withdrawn if entry.stage is Stage.PREFETCHED]
 
     async def drained(self) -> None:
         """Return when nothing runs but what was left behind."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
@@ -17,10 +18,18 @@ def subscribe(settings: Settings) -> Subscription:
     """The queues to read, without those that are excluded.
 
     Raises:
-        InvalidSetting: a queue is excluded that is not read, or none is left.
+        InvalidSetting: a queue has the name of a channel, one is excluded that is not read, or none is left.
     """
     options = settings.worker
     subscription = Subscription.parse(options.queues or (settings.app.default_queue,), strict=options.strict)
+    for queue in subscription.queues:
+        if queue in settings.app.routing_config.channels:
+            raise _refused(
+                settings,
+                "worker.queues",
+                f"{queue!r} is a broadcast channel ({settings.origin('routing_config')})",
+                f"listen to it with --broadcast {queue}, or give one of the two another name",
+            )
     for queue in options.exclude:
         if queue not in subscription.queues:
             raise _unread(settings, "worker.exclude", queue, subscription)
@@ -34,8 +43,10 @@ def subscribe(settings: Settings) -> Subscription:
     return kept
 
 
-def lane_rules(settings: Settings, subscription: Subscription, slots: int) -> LaneRules:
-    """The reserves and limits of a worker that has at least so many slots.
+def lane_rules(
+    settings: Settings, subscription: Subscription, slots: int, broadcasts: Collection[str] = ()
+) -> LaneRules:
+    """The reserves and limits of a worker that has at least so many slots, and listens to these channels.
 
     Raises:
         InvalidSetting: an unread queue, a limit below the reserve, or more reserves than slots.
@@ -55,18 +66,19 @@ def lane_rules(settings: Settings, subscription: Subscription, slots: int) -> La
                 f"({settings.origin('worker.reserve')})",
                 "let no limit be below the reserve of its queue",
             )
-    problem = too_few_slots(rules, subscription, slots)
+    problem = too_few_slots(rules, subscription, slots, broadcasts)
     if problem:
         raise _refused(settings, "worker.reserve", problem, "reserve less, or raise -c (the MIN of --autoscale)")
     return rules
 
 
-def too_few_slots(rules: LaneRules, subscription: Subscription, slots: int) -> str:
-    """Why the reserves do not fit into so many slots; empty when they do."""
+def too_few_slots(rules: LaneRules, subscription: Subscription, slots: int, broadcasts: Collection[str] = ()) -> str:
+    """Why the reserves do not fit into so many slots; empty when they do. Broadcasts run in what is not reserved."""
     reserved = sum(rules.reserve.values())
     if reserved > slots:
         return f"{reserved} slots are reserved, and the worker has {slots}"
     others = [queue for queue in subscription.queues if queue not in rules.reserve]
+    others += [f"broadcasts on {channel}" for channel in broadcasts]
     if others and reserved == slots:
         return f"all {slots} slots are reserved, and none is left for {', '.join(others)}"
     return ""

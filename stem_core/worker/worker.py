@@ -130,7 +130,7 @@ class Worker:
         plan = self._life.plan
         if isinstance(concurrency, bool) or not isinstance(concurrency, int) or concurrency < 1:
             raise InvalidOption("concurrency", concurrency, "a whole number of slots, at least 1")
-        if too_few_slots(plan.lanes, plan.subscription, concurrency):
+        if too_few_slots(plan.lanes, plan.subscription, concurrency, plan.broadcasts):
             reserved = sum(plan.lanes.reserve.values())
             raise InvalidOption("concurrency", concurrency, f"enough slots for the {reserved} that are reserved")
         self._life.steer(partial(Steering.scale, slots=concurrency, reason=reason))

@@ -569,6 +569,53 @@ stem: error: file routing.toml: [channels.news]: expected a name that no queue h
     ),
     BadInput(
         group=_ROUTING,
+        name="A channel with the name of the default queue",
+        command="stem worker -A tasks:app",
+        environment=_ROUTED,
+        files={"routing.toml": "[channels.default]\n\n"},
+        stderr="""\
+stem: error: environment STEM_ROUTING_CONFIG (routing.toml): the channel 'default' has the name of a queue: \
+default_queue = 'default' (default)
+  hint: give the channel another name
+""",
+    ),
+    BadInput(
+        group=_ROUTING,
+        name="A worker that reads a channel as if it were a queue",
+        command="stem worker -A tasks:app -Q mail,news",
+        environment=_ROUTED,
+        files={"routing.toml": "[channels.news]\n\n"},
+        stderr="""\
+stem: error: command line --queues: worker.queues = mail,news: 'news' is a broadcast channel \
+(environment STEM_ROUTING_CONFIG (routing.toml))
+  hint: listen to it with --broadcast news, or give one of the two another name
+""",
+    ),
+    BadInput(
+        group=_ROUTING,
+        name="Reserves leave nothing for broadcasts",
+        command="stem worker -A tasks:app -Q mail -c 2 --reserve mail=2 --broadcast news",
+        environment=_ROUTED,
+        files={"routing.toml": "[channels.news]\n\n"},
+        stderr="""\
+stem: error: command line --reserve: worker.reserve = mail=2: all 2 slots are reserved, and none is left for \
+broadcasts on news
+  hint: reserve less, or raise -c (the MIN of --autoscale)
+""",
+    ),
+    BadInput(
+        group=_ROUTING,
+        name="A job for a queue with the name of a channel",
+        command="stem enqueue -A tasks:app tasks.send_welcome '[42]' --queue news",
+        environment=_ROUTED,
+        files={"routing.toml": "[channels.news]\n\n"},
+        stderr="""\
+stem: error: queue='news' cannot be used
+  hint: give the name of a queue; 'news' is a broadcast channel
+""",
+    ),
+    BadInput(
+        group=_ROUTING,
         name="A worker that listens to a channel which is not declared",
         command="stem worker -A tasks:app --broadcast new",
         environment=_ROUTED,

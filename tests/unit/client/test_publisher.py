@@ -194,6 +194,10 @@ class TestRouting:
         made = self.header(plain.options(store_result=True).call())
         assert (made.queue, made.channel, made.store_result) == ("news", "news", False)
 
+    def test_no_job_goes_to_a_queue_with_the_name_of_a_channel(self):
+        with pytest.raises(InvalidOption, match="queue='news' cannot be used"):
+            self.header(full.options(queue="news").call())
+
     @pytest.mark.parametrize(("priority", "expected"), [(0, 2), (4, 4), (9, 6)])
     def test_a_priority_is_brought_into_the_range_of_the_queue(self, priority, expected):
         assert self.header(plain.options(queue="mail", priority=priority).call()).priority == expected

@@ -297,3 +297,46 @@ def test_a_file_that_cannot_be_used(read, tmp_path, path, message, hint):
 def test_routes_that_may_both_match_are_no_mistake(read, earlier, later):
     text = "".join(f"[[routes]]\ntask = '{task}'\nqueue = 'q'\n" for task in (earlier, later))
     assert len(read(text).app.routing_config.routes) == 2
+
+
+@pytest.mark.parametrize("routes", [0, False, "", {}])
+def test_routes_that_are_no_array(read, routes):
+    with pytest.raises(InvalidSetting, match=r"routing_config\.routes.*: expected an array of tables"):
+        read("", environ={}, code={"routing_config": {"routes": routes}})
+
+
+@pytest.mark.parametrize(
+    ("routing", "message"),
+    [
+        (Routing(routes=(Route(task="*"),)), "routes[0] (task = '*'): has neither a queue nor a channel"),
+        (
+            Routing(routes=(Route(task="*", channel="c"),)),
+            "routes[0].channel = 'c': expected a channel that is declared",
+        ),
+        (Routing(queues={"q": QueueRule(priority=(7, 3))}), "queues.q.priority = (7, 3): expected [LEAST, GREATEST]"),
+        (Routing(channels={"c": Channel(ttl=-1)}), "channels.c.ttl = -1: expected "),
+        (Routing(queues={"q": (0, 5)}), "queues.q = (0, 5): expected a table"),
+    ],
+)
+def test_an_object_from_code_is_checked_too(read, routing, message):
+    with pytest.raises(InvalidSetting) as caught:
+        read("", environ={}, code={"routing_config": routing}, code_origin="tasks.py:5")
+    assert caught.value.message.startswith(f"code tasks.py:5: routing_config.{message}")
+
+
+def test_an_object_from_code_is_taken_as_it_is(read):
+    assert read("", environ={}, code={"routing_config": ROUTING}).app.routing_config == ROUTING
+
+
+@pytest.mark.parametrize(
+    ("given", "name", "place"),
+    [({}, "default", "default"), ({"code": {"default_queue": "own"}, "code_origin": "a.py:1"}, "own", "code a.py:1")],
+)
+def test_a_channel_with_the_name_of_the_default_queue(read, given, name, place):
+    with pytest.raises(InvalidSetting) as caught:
+        read(f"[channels.{name}]", **given)
+    assert caught.value.message == (
+        "environment STEM_ROUTING_CONFIG (routing.toml): "
+        f"the channel {name!r} has the name of a queue: default_queue = {name!r} ({place})"
+    )
+    assert caught.value.hint == "give the channel another name"
