@@ -109,7 +109,8 @@ class Slots:
         except Exception as error:
             # The steps turn the errors of tasks into outcomes. What comes out all the same is a mistake in them or in
             # a plugin: handed back it would come again for ever.
-            logger.exception("%s cannot be run: a mistake in the worker or a plugin; the task has failed", entry.delivery.message.id)
+            id = entry.delivery.message.id
+            logger.exception("%s cannot be run: a mistake in the worker or a plugin; the task has failed", id)
             outcome = Failed(reason="failed", error=describe(error))
         finally:
             inflight = self._inflight
