@@ -86,4 +86,8 @@ def test_a_policy_that_was_not_made_by_a_constructor_may_be_unusable():
     assert RetryPolicy.after([0]).usable
     assert not RetryPolicy(kind="delays").usable
     assert not RetryPolicy(kind="fixed", base=-1).usable
+    assert not RetryPolicy(kind="fixed", base="3").usable
+    assert not RetryPolicy(kind="fixed", cap=None).usable
+    assert not RetryPolicy(kind="delays", delays=5).usable
+    assert not RetryPolicy(kind="delays", delays=(1, "2")).usable
     assert not RetryPolicy(kind="exponential", cap=float("nan")).usable

@@ -120,6 +120,11 @@ async def awaited(failures, error): ...
             f"give {TWO_ARGUMENTS} (too many positional arguments)",
         ),
         (
+            {"retry": RetryPolicy(kind="fixed", base="3")},
+            f"retry={RetryPolicy(kind='fixed', base='3')!r} cannot be used",
+            "give a policy made by RetryPolicy.exponential, .fixed or .after",
+        ),
+        (
             {"retry": RetryPolicy(kind="delays")},
             f"retry={RetryPolicy(kind='delays')!r} cannot be used",
             "give a policy made by RetryPolicy.exponential, .fixed or .after",
