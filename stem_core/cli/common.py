@@ -115,10 +115,15 @@ def span(option: str, text: str | None) -> float | None:
 
 
 def moment(seconds: float | None) -> str | None:
-    """Seconds since the epoch as ISO 8601 in UTC."""
+    """Seconds since the epoch as ISO 8601 in UTC; as the number that it is where no calendar reaches."""
     from datetime import UTC, datetime
 
-    return None if seconds is None else datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds")
+    if seconds is None:
+        return None
+    try:
+        return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds")
+    except (ValueError, OverflowError, OSError):
+        return f"{seconds:.3f}"
 
 
 def age(seconds: float | None) -> str | None:

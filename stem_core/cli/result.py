@@ -133,7 +133,8 @@ def _outcome(status: TaskStatus) -> str:
     if status.result is not None:
         return status.result.decode()
     if status.error is not None:
-        return f"{status.error.type}: {status.error.message}"
+        # What the worker refused was never raised: it has no type.
+        return f"{status.error.type}: {status.error.message}" if status.error.type else status.error.message
     if status.progress is not None:
         return f"{status.progress.percent:g} %"
     return status.reason or ""

@@ -58,6 +58,12 @@ class HandedBack:
     detail: str = ""
     #: Whether it counts as a crash: the process that ran the task was lost.
     charge: bool = False
+    #: With what the lost process ended; None when a signal ended it, or nobody knows.
+    exit_status: int | None = None
+    #: The number of the signal that ended it; None when it ended by itself, or nobody knows.
+    signal: int | None = None
+    #: The most resident memory that it had, in bytes; 0: nobody knows.
+    peak_rss: int = 0
 
 
 Outcome = Succeeded | Failed | Retried | Cancelled | Rejected | HandedBack

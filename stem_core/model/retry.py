@@ -53,10 +53,10 @@ class RetryPolicy:
 
     @property
     def usable(self) -> bool:
-        """Whether it has a wait, and none below 0: what the constructors make sure of, and nobody else."""
-        if self.kind == "delays" and not self.delays:
+        """Whether it has a wait, and all are numbers from 0: what the constructors make sure of, and nobody else."""
+        if not isinstance(self.delays, Sequence) or (self.kind == "delays" and not self.delays):
             return False
-        return all(wait >= 0 for wait in (self.base, self.cap, *self.delays))
+        return all(isinstance(wait, int | float) and wait >= 0 for wait in (self.base, self.cap, *self.delays))
 
     def delay(self, failures: int) -> float:
         """Seconds to wait after the ``failures``-th failed attempt (from 1)."""

@@ -183,8 +183,14 @@ class TaskCrashedEvent(TaskEvent):
     event_name: ClassVar[str] = "task-crashed"
     #: How often a process was lost while it ran this task, this time included.
     crashes: int
-    #: How the process ended: its exit code or signal, and its peak memory.
+    #: How the process ended, for people: its exit code or signal, and its peak memory.
     detail: str = ""
+    #: With what the process ended; None when a signal ended it, or nobody knows.
+    exit_status: int | None = None
+    #: The number of the signal that ended it; None when it ended by itself, or nobody knows.
+    signal: int | None = None
+    #: The most resident memory that it had, in bytes; 0: nobody knows.
+    peak_rss: int = 0
 
 
 @value

@@ -53,11 +53,13 @@ class TaskRegistry:
         Raises:
             BadArguments: arguments that do not fit, or that JSON cannot carry.
             InvalidName: a name that no task may have.
+            InvalidOption: options that do not go with a registered task.
         """
         task = self._by_name.get(name)
         if task is None:
             payload = encode_any_arguments(check_name("task", name), args, kwargs)
         else:
+            options = task.checked(options)
             payload = task.signature.encode_arguments(tuple(args), dict(kwargs))
         return TaskCall(name, payload, host, options, task)
 

@@ -109,12 +109,14 @@ def asked(task: str, rule: RetryRule, failures: int, error: BaseException) -> fl
     logged, and the default policy decides."""
     try:
         wait = rule(failures, error)
+    except Exception:
+        logger.exception("the retry rule of task %s raised; the default policy decides", task)
+        return DEFAULT_RETRY.delay(failures)
+    try:
         return None if wait is None else in_seconds("retry", wait, least="0")
     except InvalidOption:
         logger.error("the retry rule of task %s returned %r; the default policy decides", task, wait)
-    except Exception:
-        logger.exception("the retry rule of task %s raised; the default policy decides", task)
-    return DEFAULT_RETRY.delay(failures)
+        return DEFAULT_RETRY.delay(failures)
 
 
 def _members(error: BaseException) -> Iterator[BaseException]:

@@ -158,12 +158,22 @@ class Task(Generic[P, R, C]):
         Raises:
             InvalidOption: they do not go with this task.
         """
-        if options.time_limit is not None and self.defaults.strategy == "threads":
+        if options.time_limit is not None and self.strategy == "threads":
             raise InvalidOption(
                 "time_limit",
                 options.time_limit,
-                f"soft_time_limit instead: {self.name} has strategy='threads', and a thread cannot be stopped",
+                f"soft_time_limit instead: {self.name} runs in a thread, and a thread cannot be stopped; or give the "
+                "task itself a time_limit, or strategy='processes'",
             )
+        soft, hard = options.soft_time_limit, options.time_limit
+        if soft is None and hard is None:
+            return options
+        soft = self.defaults.soft_time_limit if soft is None else soft
+        hard = self.defaults.time_limit if hard is None else hard
+        if soft is not None and hard is not None and soft >= hard:
+            name = "time_limit" if options.soft_time_limit is None else "soft_time_limit"
+            accepted = f"a soft_time_limit below the time_limit: this call of {self.name} has {soft:g} s and {hard:g} s"
+            raise InvalidOption(name, getattr(options, name), accepted)
         return options
 
     def decode_arguments(self, payload: bytes) -> tuple[tuple[Any, ...], dict[str, Any]]:

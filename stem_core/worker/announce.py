@@ -177,7 +177,14 @@ class Announcer:
             if outcome.charge and signals.task_crashed:
                 crashes = entry.delivery.crashes + 1
                 await signals.task_crashed.send(
-                    events.TaskCrashedEvent(crashes=crashes, detail=outcome.detail, **common)
+                    events.TaskCrashedEvent(
+                        crashes=crashes,
+                        detail=outcome.detail,
+                        exit_status=outcome.exit_status,
+                        signal=outcome.signal,
+                        peak_rss=outcome.peak_rss,
+                        **common,
+                    )
                 )
             await signals.task_handed_back.send(
                 events.TaskHandedBackEvent(reason=outcome.reason, delay=outcome.delay, detail=outcome.detail, **common)

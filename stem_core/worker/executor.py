@@ -114,7 +114,14 @@ class Executor:
                 result = await strategy.run(call)
             return Succeeded(result=result)
         except ProcessLost as error:
-            return HandedBack(reason="crashed", detail=error.message, charge=True)
+            return HandedBack(
+                reason="crashed",
+                detail=error.message,
+                charge=True,
+                exit_status=error.exit_status,
+                signal=error.signal,
+                peak_rss=error.peak_rss,
+            )
         except Exception as error:
             return self._failed(entry, error)
         except BaseException as error:

@@ -62,7 +62,8 @@ class Gate:
             return Rejected(reason="unreadable", detail=error.message, readable=False)
         entry.header = header
         if delivery.crashes >= self._max_crashes:
-            return Rejected(reason="max-crashes", detail=f"{delivery.crashes} workers were lost while they ran it")
+            times = f"{delivery.crashes} times" if delivery.crashes > 1 else "once"
+            return Rejected(reason="max-crashes", detail=f"lost {times} with the worker or process that ran it")
         task = self._tasks.get(header.task)
         if task is None:
             return self._unknown(entry, header)

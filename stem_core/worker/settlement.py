@@ -21,6 +21,9 @@ from stem_core.model import (
 )
 from stem_core.worker.inflight import Entry
 
+#: The type of an error that nobody raised: what ran the task was lost.
+_LOST = "stem_core.errors.ProcessLost"
+
 
 def action_of(outcome: Outcome) -> Action:
     """What the broker is to do with the message."""
@@ -57,12 +60,12 @@ def status_of(entry: Entry, outcome: Outcome, *, worker: str, now: float, defaul
         if not outcome.readable:
             return None
         state, reason = TaskState.FAILED, outcome.reason
-        error = ErrorInfo(type="", message=outcome.detail)
+        error = ErrorInfo(type=_LOST if outcome.reason == "max-crashes" else "", message=outcome.detail)
     elif entry.running_recorded or outcome.charge:
         # It was seen running and waits again: without this the backend would say "running" of a queued message.
         state, reason = TaskState.QUEUED, outcome.reason
         if outcome.charge:
-            error = ErrorInfo(type="stem_core.errors.ProcessLost", message=outcome.detail)
+            error = ErrorInfo(type=_LOST, message=outcome.detail)
     else:
         return None
     ctx = entry.ctx

@@ -8,9 +8,10 @@ import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from stem_core.model import HandedBack, Outcome
+from stem_core.model import Failed, HandedBack, Outcome
 from stem_core.signals import Signals
 from stem_core.worker.announce import Announcer
+from stem_core.worker.describing import describe
 from stem_core.worker.executor import Executor
 from stem_core.worker.gate import Gate
 from stem_core.worker.inflight import Entry, InFlight, Stage
@@ -105,6 +106,12 @@ class Slots:
                     outcome = await self._executor.execute(entry)
         except asyncio.CancelledError:
             outcome = HandedBack(reason=entry.interrupt or "shutdown")
+        except Exception as error:
+            # The steps turn the errors of tasks into outcomes. What comes out all the same is a mistake in them or in
+            # a plugin: handed back it would come again for ever.
+            id = entry.delivery.message.id
+            logger.exception("%s cannot be run: a mistake in the worker or a plugin; the task has failed", id)
+            outcome = Failed(reason="failed", error=describe(error))
         finally:
             inflight = self._inflight
             inflight.running -= 1

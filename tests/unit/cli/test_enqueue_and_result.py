@@ -177,3 +177,13 @@ def test_a_private_backend_beside_a_shared_broker(shop):
     done = shop("worker", "--backend", "memory://")
     assert done.code == 2
     assert done.err.startswith("stem: error: the result backend memory:// is private to one process")
+
+
+def test_an_error_without_a_type_is_shown_without_one():
+    from stem_core.cli.result import _outcome
+    from stem_core.model import ErrorInfo, TaskState, TaskStatus
+
+    status = TaskStatus(
+        id="a", task="t", queue="q", state=TaskState.FAILED, error=ErrorInfo(type="", message="no task 't' is here")
+    )
+    assert _outcome(status) == "no task 't' is here"

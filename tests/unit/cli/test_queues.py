@@ -131,6 +131,22 @@ def test_ages(seconds, shown):
     assert common.age(seconds) == shown
 
 
+@pytest.mark.parametrize(
+    ("seconds", "shown"),
+    [
+        (None, None),
+        (1_800_000_000.5, "2027-01-15T08:00:00.500+00:00"),
+        (1e12, "1000000000000.000"),
+        (1e300, f"{1e300:.3f}"),
+        (float("inf"), "inf"),
+    ],
+)
+def test_moments_that_no_calendar_reaches_are_shown_as_numbers(seconds, shown):
+    from stem_core.cli import common
+
+    assert common.moment(seconds) == shown
+
+
 @pytest.mark.parametrize(("count", "shown"), [(0, "0 B"), (10_239, "10,239 B"), (20_480, "20 KiB")])
 def test_sizes(count, shown):
     from stem_core.cli import common

@@ -58,6 +58,7 @@ def test_a_policy_travels_in_the_header(policy):
 
 
 A_WAIT = "give a number of seconds or a timedelta, 0 or more"
+A_CENTURY = "give a span of at most 100 years, 3155760000 s"
 WAITS = "give a list of waits, such as [1, 10, 60]"
 
 
@@ -69,6 +70,8 @@ WAITS = "give a list of waits, such as [1, 10, 60]"
         (lambda: RetryPolicy.fixed(True), "seconds=True cannot be used", A_WAIT),
         (lambda: RetryPolicy.fixed(float("inf")), "seconds=inf cannot be used", A_WAIT),
         (lambda: RetryPolicy.after([1, float("nan")]), "delays=nan cannot be used", A_WAIT),
+        (lambda: RetryPolicy.fixed(1e12), "seconds=1000000000000.0 cannot be used", A_CENTURY),
+        (lambda: RetryPolicy.after([1, timedelta.max]), f"delays={timedelta.max!r} cannot be used", A_CENTURY),
         (lambda: RetryPolicy.after([]), "delays=[] cannot be used", WAITS),
         (lambda: RetryPolicy.after(5), "delays=5 cannot be used", WAITS),
     ],
@@ -83,4 +86,8 @@ def test_a_policy_that_was_not_made_by_a_constructor_may_be_unusable():
     assert RetryPolicy.after([0]).usable
     assert not RetryPolicy(kind="delays").usable
     assert not RetryPolicy(kind="fixed", base=-1).usable
+    assert not RetryPolicy(kind="fixed", base="3").usable
+    assert not RetryPolicy(kind="fixed", cap=None).usable
+    assert not RetryPolicy(kind="delays", delays=5).usable
+    assert not RetryPolicy(kind="delays", delays=(1, "2")).usable
     assert not RetryPolicy(kind="exponential", cap=float("nan")).usable

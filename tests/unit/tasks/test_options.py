@@ -84,6 +84,7 @@ def test_moments_are_aware_datetimes_of_any_zone():
 
 
 A_SPAN = "a number of seconds or a timedelta, above 0"
+A_CENTURY = "a span of at most 100 years, 3155760000 s"
 A_DELAY = "a number of seconds or a timedelta, 0 or more"
 A_POLICY = "a RetryPolicy, such as RetryPolicy.exponential(base=2, cap=600)"
 A_MOMENT = "a datetime with a time zone, such as datetime.now(timezone.utc)"
@@ -115,6 +116,9 @@ A_MOMENT = "a datetime with a time zone, such as datetime.now(timezone.utc)"
             ),
         ),
         (CallOptions.build, "delay", -1, A_DELAY),
+        (CallOptions.build, "delay", 10**400, A_CENTURY),
+        (CallOptions.build, "delay", 3_155_760_001, A_CENTURY),
+        (TaskOptions.build, "result_ttl", 1e300, A_CENTURY),
         (CallOptions.build, "delay", "5s", A_DELAY),
         (CallOptions.build, "delay", True, A_DELAY),
         (CallOptions.build, "delay", float("nan"), A_DELAY),

@@ -120,6 +120,11 @@ async def awaited(failures, error): ...
             f"give {TWO_ARGUMENTS} (too many positional arguments)",
         ),
         (
+            {"retry": RetryPolicy(kind="fixed", base="3")},
+            f"retry={RetryPolicy(kind='fixed', base='3')!r} cannot be used",
+            "give a policy made by RetryPolicy.exponential, .fixed or .after",
+        ),
+        (
             {"retry": RetryPolicy(kind="delays")},
             f"retry={RetryPolicy(kind='delays')!r} cannot be used",
             "give a policy made by RetryPolicy.exponential, .fixed or .after",
@@ -138,3 +143,10 @@ def test_rules_that_do_not_tell_what_they_take_are_believed():
     # max() tells nobody; asked, it raises, and the default policy decides.
     assert define(retry=max).retry_delay(ValueError(), 1) is not None
     assert define(retry=lambda _failures, _error, _more=1: 5).retry_delay(ValueError(), 1) == 5.0
+
+
+def test_a_rule_that_raises_what_a_wrong_wait_raises_leaves_it_to_the_default_policy(caplog):
+    task = define(retry=lambda _failures, error: RetryPolicy.after(error.args).delay(1))
+    assert 0 <= task.retry_delay(ValueError(), 1) <= 1
+    assert "the retry rule of task t raised; the default policy decides" in caplog.text
+    assert task.retry_delay(ValueError(5), 1) == 5.0

@@ -8,7 +8,7 @@ import pytest
 
 from stem_core.errors import AppNotOpen, BadArguments, ConfigurationError, InvalidName, InvalidOption, RetryTask
 from stem_core.model import RetryPolicy
-from stem_core.tasks import Task, TaskContext, current
+from stem_core.tasks import CallOptions, Task, TaskContext, current
 from support.task_host import FakeHost
 
 
@@ -125,16 +125,62 @@ def test_a_time_limit_in_threads_is_refused_with_the_remedy():
     with pytest.raises(ConfigurationError, match=r"^task t has a time_limit, and strategy='threads'") as caught:
         FakeHost().task(render, name="t", strategy="threads", time_limit=5)
     assert "use strategy='processes'" in caught.value.hint
-    task = FakeHost().task(render, name="t", strategy="threads")
-    for refused in (lambda: task.options(time_limit=5), lambda: task.options(priority=1).options(time_limit=5)):
+
+
+@pytest.mark.parametrize("strategy", ["threads", "auto"])
+def test_a_time_limit_of_a_call_is_refused_where_the_task_runs_in_threads(strategy):
+    task = FakeHost().task(render, name="t", strategy=strategy)
+    for refused in (
+        lambda: task.options(time_limit=5),
+        lambda: task.options(priority=1).options(time_limit=5),
+        lambda: task.host.tasks.call(task.host, "t", ["a.png"], {}, CallOptions(time_limit=5)),
+    ):
         with pytest.raises(InvalidOption) as option:
             refused()
-        assert "a thread cannot be stopped" in option.value.hint
+        assert option.value.hint == (
+            "give soft_time_limit instead: t runs in a thread, and a thread cannot be stopped; or give the task itself "
+            "a time_limit, or strategy='processes'"
+        )
+
+
+def test_a_time_limit_of_a_call_is_taken_where_it_can_be_kept():
+    host = FakeHost()
+    for task in (
+        host.task(render, name="limited", time_limit=60),
+        host.task(render, name="processes", strategy="processes"),
+        host.task(send_welcome, name="coroutine"),
+    ):
+        assert task.options(time_limit=5).call_options.time_limit == 5
 
 
 def test_a_soft_limit_that_never_comes_is_refused():
     with pytest.raises(ConfigurationError, match="a soft_time_limit of 5 s, but ends at its time_limit of 5 s"):
         FakeHost().task(render, name="t", soft_time_limit=5, time_limit=5)
+
+
+@pytest.mark.parametrize(
+    ("defined", "asked", "named", "have"),
+    [
+        ({"time_limit": 5}, [{"soft_time_limit": 50}], "soft_time_limit=50.0", "50 s and 5 s"),
+        ({"soft_time_limit": 5}, [{"time_limit": 5}], "time_limit=5.0", "5 s and 5 s"),
+        ({}, [{"soft_time_limit": 5, "time_limit": 1}], "soft_time_limit=5.0", "5 s and 1 s"),
+        ({}, [{"soft_time_limit": 5}, {"time_limit": 1}], "soft_time_limit=5.0", "5 s and 1 s"),
+    ],
+)
+def test_a_soft_limit_of_a_call_that_never_comes_is_refused(defined, asked, named, have):
+    bound = FakeHost().task(send_welcome, name="t", **defined)
+    for options in asked[:-1]:
+        bound = bound.options(**options)
+    with pytest.raises(InvalidOption) as caught:
+        bound.options(**asked[-1])
+    assert caught.value.message == f"{named} cannot be used"
+    assert caught.value.hint == f"give a soft_time_limit below the time_limit: this call of t has {have}"
+
+
+def test_limits_of_a_call_that_fit_together_are_taken():
+    task = FakeHost().task(send_welcome, name="t", soft_time_limit=5, time_limit=10)
+    for fits in ({"soft_time_limit": 9}, {"time_limit": 6}, {"soft_time_limit": 50, "time_limit": 60}, {"priority": 1}):
+        task.options(**fits)
 
 
 async def test_calling_a_task_runs_its_function():

@@ -15,10 +15,11 @@ ids = st.text(alphabet=string.ascii_letters + string.digits + "_.@-", min_size=1
 texts = st.text(alphabet=st.characters(exclude_categories=["Cs"]))
 times = st.floats(min_value=0, max_value=1e12, allow_nan=False)
 spans = st.floats(min_value=1e-6, max_value=1e9)
+waits = st.floats(min_value=0, max_value=3e9)
 policies = st.one_of(
-    st.builds(RetryPolicy.exponential, times, cap=times, jitter=st.booleans()),
-    st.builds(RetryPolicy.fixed, times, jitter=st.booleans()),
-    st.builds(RetryPolicy.after, st.lists(times, min_size=1, max_size=5)),
+    st.builds(RetryPolicy.exponential, waits, cap=waits, jitter=st.booleans()),
+    st.builds(RetryPolicy.fixed, waits, jitter=st.booleans()),
+    st.builds(RetryPolicy.after, st.lists(waits, min_size=1, max_size=5)),
 )
 headers = st.builds(
     Header,

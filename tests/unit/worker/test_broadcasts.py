@@ -209,7 +209,7 @@ class TestOutcomes:
                 await until(lambda: heard.events)
             assert heard.names == ["task-rejected"]
         assert ran == [(1, 1), (1, 2)]
-        assert "is dropped as max-crashes: 2 workers were lost while they ran it" in caplog.text
+        assert "is dropped as max-crashes: lost 2 times with the worker or process that ran it" in caplog.text
 
     async def test_an_unknown_task_is_dropped(self, app, caplog):
         async with app.open(), worker(app, "a"):

@@ -6,7 +6,7 @@ import pytest
 
 from stem_core import RetryPolicy, TaskContext
 from stem_core.contracts import Middleware
-from stem_core.errors import RetryTask, TaskFailed, TaskInterrupted
+from stem_core.errors import ProcessLost, RetryTask, TaskFailed, TaskInterrupted
 from stem_core.model import TaskState
 from stem_core.worker.cancellation import interrupt
 from support.bench import bench, flaky_app
@@ -485,3 +485,20 @@ class TestMiddleware:
             raise ValueError
 
         assert (await run(app, in_a_thread))[0].result == b'"rescued"'
+
+
+async def test_what_was_lost_too_often_says_so_in_its_status(app):
+    @app.task
+    async def perishes():
+        raise ProcessLost("killed")
+
+    async with bench(app, max_crashes=2) as line:
+        handle = await perishes.enqueue()
+        line.start_intake()
+        await line.idle()
+        status = await line.status(handle.id)
+        assert (status.state, status.reason) == (TaskState.FAILED, "max-crashes")
+        assert (status.error.type, status.error.message) == (
+            "stem_core.errors.ProcessLost",
+            "lost 2 times with the worker or process that ran it",
+        )

@@ -84,7 +84,7 @@ class TestRefuses:
 
     def test_the_one_that_was_there_when_too_many_workers_died(self, gate):
         outcome = gate.judge(entry(crashes=3))
-        assert outcome == Rejected(reason="max-crashes", detail="3 workers were lost while they ran it")
+        assert outcome == Rejected(reason="max-crashes", detail="lost 3 times with the worker or process that ran it")
 
     def test_a_poison_message_before_asking_whether_its_task_is_known(self, gate):
         assert gate.judge(entry(sealed(task="nobody"), crashes=3)).reason == "max-crashes"

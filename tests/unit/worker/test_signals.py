@@ -6,6 +6,7 @@ import attrs
 import pytest
 
 from stem_core import RetryPolicy, TaskContext
+from stem_core.errors import ProcessLost
 from stem_core.model import Failed, HandedBack, QueueDepth, Succeeded
 from stem_core.testing.clock import FakeClock
 from stem_core.worker import Worker
@@ -170,6 +171,19 @@ class TestOrder:
             order = await names(line, heard)
         assert order == ["task-crashed", "task-received", "task-prerun", "task-succeeded", "task-postrun"]
         assert (heard[0].crashes, heard[1].crashes) == (1, 1)
+
+    async def test_a_lost_process_is_told_of_with_how_it_ended(self, app, heard):
+        @app.task
+        async def t():
+            raise ProcessLost("process 7 was killed by SIGSEGV", signal=11, peak_rss=2**20)
+
+        async with bench(app) as line:
+            await t.enqueue()
+            await deliver(line)
+            await names(line, heard)
+        crashed = next(event for event in heard if event.event_name == "task-crashed")
+        assert (crashed.detail, crashed.crashes) == ("process 7 was killed by SIGSEGV", 1)
+        assert (crashed.exit_status, crashed.signal, crashed.peak_rss) == (None, 11, 2**20)
 
     async def test_ends_are_told_only_when_the_store_has_confirmed_them(self, app, heard):
         @app.task

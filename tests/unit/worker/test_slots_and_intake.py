@@ -61,6 +61,30 @@ class TestSlots:
             await line.finished()
         assert gate.most == 3
 
+    @pytest.mark.parametrize("step", ["_gate.judge", "_executor.prepare", "_executor.execute"])
+    async def test_a_step_that_raises_fails_the_task_for_good(self, app, monkeypatch, caplog, step):
+        @app.task(name="fine")
+        async def fine(): ...
+
+        def broken(entry):
+            raise LookupError("a mistake of ours")
+
+        async with bench(app) as line:
+            owner, method = step.split(".")
+            monkeypatch.setattr(type(getattr(line.line.slots, owner)), method, lambda _self, entry: broken(entry))
+            handle = await fine.enqueue()
+            await line.take()
+            await line.finished()
+            depth = await line.depth()
+            assert (depth.ready, depth.dead) == (0, 1)
+            if step != "_gate.judge":
+                # The gate reads the header, and without it nothing is known that a status could be kept of.
+                status = await line.status(handle.id)
+                assert (status.state, status.reason, status.error.type) == (TaskState.FAILED, "failed", "LookupError")
+                assert "a mistake of ours" in status.error.traceback
+        assert f"{handle.id} cannot be run" in caplog.text
+        assert "LookupError: a mistake of ours" in caplog.text
+
     async def test_what_one_task_sets_is_not_seen_by_the_next(self, app):
         seen = []
 
