@@ -155,6 +155,21 @@ async def test_a_call_that_ends_well_ends_the_row_of_failures(make):
         assert strategy._failures == 0
 
 
+async def test_all_are_back_after_all_have_died_at_once(make, monkeypatch):
+    monkeypatch.setattr(pool, "FIRST_BACKOFF", 0.01)
+    strategy, invoker = make(slots=3, processes=3)
+    await strategy.start()
+    await until(lambda: len(strategy.pids("ready")) == 3)
+    runs = [asyncio.create_task(strategy.run(call(id=f"a{number}", task="wait"))) for number in range(3)]
+    await until(lambda: invoker.now == 3)
+    for pid in strategy.pids("ready"):
+        os.kill(pid, signal.SIGKILL)
+    assert all(isinstance(lost, Exception) for lost in await asyncio.gather(*runs, return_exceptions=True))
+    # No call ends meanwhile.
+    await until(lambda: len(strategy.pids("ready")) == 6)
+    assert len(strategy.pids("+")) == 6
+
+
 def kill_unnoticed(strategy):
     """Kill the only child; it has ended then, and the loop has not had a turn to notice."""
     (pid,) = strategy.pids("ready")

@@ -159,6 +159,9 @@ class ProcessStrategy(ConcurrencyStrategy):
                 self._dismiss(old)
                 break
         self._release(child)
+        if self._missing > 0 and self._retry is None and not self._closing:
+            # After failures they are started one by one: this one lives, now the next.
+            self._spawn()
 
     def on_refused(self, child: Child, why: str) -> None:
         """It ends by itself; its end is what counts."""
@@ -226,6 +229,14 @@ class ProcessStrategy(ConcurrencyStrategy):
         return min(self._slots, self._plan.processes)
 
     @property
+    def _missing(self) -> int:
+        """How many more there should be; 0 or less: none."""
+        staying = self._staying
+        idle_or_coming = len(self._idle) + sum(1 for child in staying if not child.ready)
+        wanted = self._room if self._started else 0
+        return min(max(wanted - len(staying), len(self._waiting) - idle_or_coming), self._room - len(staying))
+
+    @property
     def _surplus(self) -> bool:
         """Whether there are more than there is room for, those not counted that are being replaced."""
         return len(self._staying) - sum(1 for old in self._children if old.heir is not None) > self._room
@@ -267,10 +278,7 @@ class ProcessStrategy(ConcurrencyStrategy):
         """Start the children that are missing."""
         if self._closing or self._retry is not None:
             return
-        idle_or_coming = len(self._idle) + sum(1 for child in self._staying if not child.ready)
-        wanted = self._room if self._started else 0
-        missing = max(wanted - len(self._staying), len(self._waiting) - idle_or_coming)
-        missing = min(missing, self._room - len(self._staying))
+        missing = self._missing
         if missing > 0 and self._failures > 1:
             delay = min(MAX_BACKOFF, FIRST_BACKOFF * 2.0 ** min(self._failures - 2, 20)) * random.uniform(0.5, 1.0)
             self._retry = self._loop.call_later(delay, self._try_again)
