@@ -122,6 +122,18 @@ async def test_a_child_that_holds_too_much_memory_is_replaced_first(make):
     assert replaced_first(strategy)
 
 
+async def test_one_that_was_told_to_end_and_does_not_is_killed(make, monkeypatch, caplog):
+    monkeypatch.setattr(handle, "END_GRACE", 0.1)
+    strategy, _ = make(max_memory=1)
+    await strategy.start()
+    await strategy.run(call())
+    (stuck, _) = strategy.pids("+")
+    os.kill(stuck, signal.SIGSTOP)
+    await until(lambda: strategy.pids("-"))
+    assert strategy.pids("-") == [stuck]
+    assert f"child process {stuck} has not ended in 0.1 s and is killed" in caplog.text
+
+
 def test_limits_differ_by_a_tenth():
     drawn = [handle._about(1000) for _ in range(2000)]
     assert 900 <= min(drawn) < 920

@@ -10,15 +10,13 @@ from collections import deque
 from typing import Literal
 
 from stem_core.builtin.strategies.processes.ending import Ending
-from stem_core.builtin.strategies.processes.handle import Child
+from stem_core.builtin.strategies.processes.handle import END_GRACE, Child
 from stem_core.builtin.strategies.processes.job import Job
 from stem_core.contracts import Call, ConcurrencyStrategy, RemoteInvoker
 from stem_core.errors import InterruptReason, TaskInterrupted, WorkerFailed
 
 logger = logging.getLogger("stem_core.worker")
 
-#: A child that was told to end and has not after so many seconds is killed.
-END_GRACE = 5.0
 #: How long killed children are waited for when all is abandoned, in seconds.
 ABANDON_GRACE = 0.2
 #: Children that die one after the other are started again after up to this many seconds.
@@ -141,8 +139,6 @@ class ProcessStrategy(ConcurrencyStrategy):
         for job in list(self._jobs.values()):
             job.over = True
             job.future.cancel()
-        if self._children and mode == "drain":
-            logger.warning("%d child processes have not ended in %g s and are killed", len(self._children), END_GRACE)
         for child in list(self._children):
             child.kill()
         with contextlib.suppress(TimeoutError):
