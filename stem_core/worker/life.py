@@ -192,7 +192,7 @@ class Life:
                     spawn=self._news.spawn,
                 )
                 line.slots.on_lost = self._on_lost
-                await start_strategies(line.strategies.values(), machine)
+                await start_strategies(line.strategies, self.plan.on_demand, machine)
                 self._do_steer()
                 await self._serve(line, machine, session)
             if self._worn:
