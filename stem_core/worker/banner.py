@@ -57,7 +57,8 @@ def _told(plan: Plan, name: str) -> str:
     low, high = plan.autoscale or (plan.concurrency, plan.concurrency)
     fewest, most = plan.children(low), plan.children(high)
     count = str(most) if fewest == most else f"{fewest} to {most}"
-    return f"{name} ({count} child{'ren' * (most != 1)})"
+    when = ", on demand" if name in plan.on_demand else ""
+    return f"{name} ({count} child{'ren' * (most != 1)}{when})"
 
 
 def warnings(app: Stem, plan: Plan) -> list[str]:

@@ -194,7 +194,7 @@ class Life:
                 if line.copies is not None:
                     stack.push_async_callback(line.copies.close)
                 line.slots.on_lost = self._on_lost
-                await start_strategies(line.strategies.values(), machine)
+                await start_strategies(line.strategies, self.plan.on_demand, machine)
                 self._do_steer()
                 await self._serve(line, machine, session)
             if self._worn:

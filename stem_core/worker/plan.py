@@ -48,6 +48,8 @@ class Plan:
     strategy_of: dict[str, str]
     #: The providers of the strategies in use, by name.
     providers: dict[str, StrategyProvider]
+    #: Strategies that nothing which this worker reads needs: they start with the first call, if one ever comes.
+    on_demand: frozenset[str]
     #: Tasks that run in child processes.
     isolated: frozenset[str]
     #: The most child processes, however many slots there are.
@@ -120,6 +122,7 @@ def make_plan(settings: Settings, tasks: TaskRegistry, strategies: Registry[Stra
         lanes=lane_rules(settings, subscription, concurrency, broadcasts),
         strategy_of=strategy_of,
         providers=providers,
+        on_demand=frozenset(providers) - {strategy_of[name] for name in read},
         isolated=isolated,
         processes=options.processes or usable_cpus(),
         unread=unread,

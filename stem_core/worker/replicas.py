@@ -212,6 +212,10 @@ class Fleet:
         if self._burst and status in (DRAINED, HANDED_BACK):
             self._codes.add(status)
             return self.advance()
+        if self._burst and not self._proven and status == FAILED:
+            # None can start: as a single worker, and who waits for the end is told.
+            self._codes.add(FAILED)
+            return [Say(level=logging.ERROR, text=told), *self._stop_all("warm")]
         return self._ended_by_itself(replica, told) + self.advance()
 
     def signal(self, number: Signals) -> list[Action]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 
 from stem_core.contracts import ConcurrencyStrategy
 from stem_core.worker.lifespan import StoppedAtStart
@@ -11,14 +11,16 @@ from stem_core.worker.racing import first
 from stem_core.worker.stopping import StopMachine
 
 
-async def start_strategies(strategies: Collection[ConcurrencyStrategy], machine: StopMachine) -> None:
-    """Start them all; when one cannot, none stays.
+async def start_strategies(
+    strategies: Mapping[str, ConcurrencyStrategy], on_demand: Collection[str], machine: StopMachine
+) -> None:
+    """Start them all but those ``on_demand``; when one cannot, none stays.
 
     Raises:
         StemError: one cannot run anything; says why.
         StoppedAtStart: a stop was asked for meanwhile.
     """
-    starting = asyncio.gather(*(strategy.start() for strategy in strategies))
+    starting = asyncio.gather(*(strategy.start() for name, strategy in strategies.items() if name not in on_demand))
     ready = False
     try:
         if await first(asyncio.wait((starting,)), machine.reached("warm")) == 1:
@@ -28,5 +30,5 @@ async def start_strategies(strategies: Collection[ConcurrencyStrategy], machine:
         ready = True
     finally:
         if not ready:
-            for strategy in strategies:
+            for strategy in strategies.values():
                 await strategy.close("abandon")

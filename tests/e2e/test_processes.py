@@ -355,3 +355,12 @@ class TestReplacement:
         await all_gone([child], 5.0)
         assert worker.alive
         assert len(site.ledger.wait_for("child-init", 2)) >= 2
+
+
+async def test_children_for_queues_that_are_not_read_start_with_the_first_call(site):
+    worker = site.worker("-Q", "other", "-c", "1")
+    worker.wait_for_message("(1 child, on demand)")
+    assert family(worker.pid) == set()
+    (id,) = await site.enqueue("hoard", 0, queue="other")
+    await status_of(site, id, TaskState.SUCCEEDED)
+    assert len(site.ledger.events("child-init")) == 1

@@ -120,6 +120,12 @@ class TestRunning:
         supervisor.signal(signal.SIGTERM)
         assert supervisor.wait() == 1
 
+    def test_a_burst_that_cannot_start_ends(self, site):
+        site.app = "support.jobs:breaks_at_the_start"
+        supervisor = site.worker("--replicas", "2", "--burst", ready=False)
+        assert supervisor.wait() == 1
+        assert len(site.ledger.events("entering")) == 1
+
     async def test_a_burst_ends_when_all_have_ended(self, site):
         ids = await site.enqueue("work", 0.01, count=40)
         supervisor = site.worker("--replicas", "2", "--burst", "-c", "2", ready=False)

@@ -32,3 +32,11 @@ def test_a_reader_ends_with_the_stream_and_drops_half_a_frame(rest):
             theirs.sendall(frame(1, 2, b"body") + frame(3) + rest)
         reader = FrameReader(ours)
         assert [reader.read(), reader.read(), reader.read()] == [(1, 2, b"body"), (3, 0, b""), None]
+
+
+def test_a_reader_ends_with_its_own_socket():
+    ours, theirs = socket.socketpair()
+    reader = FrameReader(ours)
+    with theirs:
+        ours.close()
+        assert reader.read() is None

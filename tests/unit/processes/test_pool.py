@@ -8,7 +8,7 @@ import signal
 import attrs
 import pytest
 
-from stem_core.builtin.strategies.processes import handle, pool
+from stem_core.builtin.strategies.processes import backoff, handle
 from stem_core.builtin.strategies.processes.pool import ProcessStrategy
 from stem_core.errors import TaskInterrupted
 from stem_core.testing.contracts.scripts import RemoteScript, call
@@ -122,6 +122,35 @@ async def test_a_child_that_holds_too_much_memory_is_replaced_first(make):
     assert replaced_first(strategy)
 
 
+async def test_one_that_was_told_to_end_and_does_not_is_killed(make, monkeypatch, caplog):
+    monkeypatch.setattr(handle, "END_GRACE", 0.1)
+    strategy, _ = make(max_memory=1)
+    await strategy.start()
+    await strategy.run(call())
+    (stuck, _) = strategy.pids("+")
+    os.kill(stuck, signal.SIGSTOP)
+    await until(lambda: strategy.pids("-"))
+    assert strategy.pids("-") == [stuck]
+    assert f"child process {stuck} has not ended in 0.1 s and is killed" in caplog.text
+
+
+async def test_replacements_that_die_are_started_more_and_more_slowly(make, monkeypatch):
+    monkeypatch.setattr(backoff.random, "uniform", lambda _, most: most)
+    strategy, _ = make(max_memory=1)
+    await strategy.start()
+    # As after an installation that does not work.
+    strategy._plan = attrs.evolve(strategy._plan, host="no.such.module:host")
+    async with asyncio.timeout(PATIENCE):
+        while len(strategy.pids("+")) < 6:
+            # A call that ends well in the worn one shortens no pause.
+            assert await strategy.run(call()) == b"[[],{}]"
+            await asyncio.sleep(0.01)
+    moments = [at for what, _, at in strategy.happened[2:] if what in ("+", "-")]
+    pauses = [begun - ended for ended, begun in zip(moments[1::2], moments[2::2], strict=False)]
+    assert pauses[0] < 0.1
+    assert all(pause >= least for pause, least in zip(pauses[1:], (0.1, 0.2, 0.4), strict=True))
+
+
 def test_limits_differ_by_a_tenth():
     drawn = [handle._about(1000) for _ in range(2000)]
     assert 900 <= min(drawn) < 920
@@ -130,9 +159,9 @@ def test_limits_differ_by_a_tenth():
 
 
 async def test_children_that_die_again_and_again_are_started_more_and_more_slowly(make, monkeypatch, caplog):
-    monkeypatch.setattr(pool, "FIRST_BACKOFF", 0.1)
-    monkeypatch.setattr(pool, "MAX_BACKOFF", 0.3)
-    monkeypatch.setattr(pool.random, "uniform", lambda _, most: most)
+    monkeypatch.setattr(backoff, "FIRST_BACKOFF", 0.1)
+    monkeypatch.setattr(backoff, "MAX_BACKOFF", 0.3)
+    monkeypatch.setattr(backoff.random, "uniform", lambda _, most: most)
     strategy, _ = make(host="no.such.module:host")
     run = asyncio.create_task(strategy.run(call()))
     await until(lambda: len(strategy.pids("+")) == 6)
@@ -153,6 +182,21 @@ async def test_a_call_that_ends_well_ends_the_row_of_failures(make):
             await strategy.run(call(task="exit", payload=b"7"))
         assert await strategy.run(call()) == b"[[],{}]"
         assert strategy._failures == 0
+
+
+async def test_all_are_back_after_all_have_died_at_once(make, monkeypatch):
+    monkeypatch.setattr(backoff, "FIRST_BACKOFF", 0.01)
+    strategy, invoker = make(slots=3, processes=3)
+    await strategy.start()
+    await until(lambda: len(strategy.pids("ready")) == 3)
+    runs = [asyncio.create_task(strategy.run(call(id=f"a{number}", task="wait"))) for number in range(3)]
+    await until(lambda: invoker.now == 3)
+    for pid in strategy.pids("ready"):
+        os.kill(pid, signal.SIGKILL)
+    assert all(isinstance(lost, Exception) for lost in await asyncio.gather(*runs, return_exceptions=True))
+    # No call ends meanwhile.
+    await until(lambda: len(strategy.pids("ready")) == 6)
+    assert len(strategy.pids("+")) == 6
 
 
 def kill_unnoticed(strategy):

@@ -66,6 +66,14 @@ class TestConcurrency:
         assert plan.isolated == {"c"}
         assert "strategy: event_loop, processes (3 children), threads; lease: 30 s" in banner(app, settings, plan)
 
+    def test_processes_for_tasks_that_are_not_read_start_on_demand(self, app):
+        app.task(name="a")(coroutine)
+        app.task(name="c", time_limit=5, queue="video")(plain)
+        plan, settings = plan_of(app, concurrency=1)
+        assert plan.on_demand == {"processes"}
+        assert "strategy: event_loop, processes (1 child, on demand); lease: 30 s" in banner(app, settings, plan)
+        assert plan_of(app, concurrency=1, queues="default,video")[0].on_demand == frozenset()
+
     @pytest.mark.parametrize(
         ("options", "children"),
         [({"concurrency": 2}, 2), ({"concurrency": 8}, 3), ({"concurrency": 8, "processes": 6}, 6)],

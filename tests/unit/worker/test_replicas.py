@@ -363,6 +363,19 @@ class TestBurst:
         world.pass_time(0.5)
         assert world.alive == [2]
 
+    def test_it_ends_when_the_first_cannot_start(self):
+        world = World(2, burst=True)
+        world.end(1, 1)
+        assert world.fleet.over
+        assert world.fleet.exit_code == 1
+        assert world.said == [(logging.ERROR, "worker 1 ended with 1")]
+
+    def test_a_first_one_that_was_killed_is_started_again(self):
+        world = World(2, burst=True)
+        world.end(1, KILLED)
+        world.pass_time(0.5)
+        assert world.alive == [1]
+
 
 STEPS = st.one_of(
     st.tuples(st.just("up"), st.integers(0, 4)),

@@ -71,7 +71,8 @@ class FrameReader:
         while not self._ready:
             try:
                 data = self._source.recv(CHUNK)
-            except ConnectionError:
+            except OSError:
+                # Reset by the other side, or closed on this one at the end of the process.
                 return None
             if not data:
                 return None

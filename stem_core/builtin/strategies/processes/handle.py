@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import os
 import random
 import sys
@@ -19,6 +20,10 @@ from stem_core.contracts import ChildPlan
 if TYPE_CHECKING:
     from stem_core.builtin.strategies.processes.job import Job
 
+logger = logging.getLogger("stem_core.worker")
+
+#: A child that was told to end and has not after so many seconds is killed.
+END_GRACE = 5.0
 #: Limits of a child differ by so much up and down, so that not all are replaced together.
 JITTER = 0.1
 #: How often an ended child is looked for where the system does not tell, in seconds.
@@ -84,6 +89,7 @@ class Child:
         self._too_old = False
         age = _about(plan.max_age)
         self._age = None if age is None else loop.call_later(age, self._grow_old)
+        self._overdue: asyncio.TimerHandle | None = None
         self._pidfd = _open_pidfd(self.pid)
         if self._pidfd is not None:
             loop.add_reader(self._pidfd, self._exited)
@@ -107,8 +113,10 @@ class Child:
             return
 
     def stop(self) -> None:
-        """Let it end by itself, as soon as its call has ended."""
+        """Let it end by itself; it is killed when it does not in time. It must be free."""
         self.leaving = True
+        if self._overdue is None:
+            self._overdue = self._loop.call_later(END_GRACE, self._kill_overdue)
         self._send(frames.frame(frames.STOP))
 
     def kill(self, job: Job | None = None) -> bool:
@@ -128,6 +136,10 @@ class Child:
     def heard(self) -> bool:
         """Whether it was sent all that there was: a call that it was not sent has not begun in it."""
         return not self._deaf and not self._unsent
+
+    def _kill_overdue(self) -> None:
+        logger.warning("child process %d has not ended in %g s and is killed", self.pid, END_GRACE)
+        self.kill()
 
     def _grow_old(self) -> None:
         self._too_old = True
@@ -230,6 +242,8 @@ class Child:
     def _close(self) -> None:
         if self._age is not None:
             self._age.cancel()
+        if self._overdue is not None:
+            self._overdue.cancel()
         if self._pidfd is not None:
             self._loop.remove_reader(self._pidfd)
             os.close(self._pidfd)

@@ -5,25 +5,20 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import random
 from collections import deque
 from typing import Literal
 
+from stem_core.builtin.strategies.processes.backoff import Pause, backoff
 from stem_core.builtin.strategies.processes.ending import Ending
-from stem_core.builtin.strategies.processes.handle import Child
+from stem_core.builtin.strategies.processes.handle import END_GRACE, Child
 from stem_core.builtin.strategies.processes.job import Job
 from stem_core.contracts import Call, ConcurrencyStrategy, RemoteInvoker
 from stem_core.errors import InterruptReason, TaskInterrupted, WorkerFailed
 
 logger = logging.getLogger("stem_core.worker")
 
-#: A child that was told to end and has not after so many seconds is killed.
-END_GRACE = 5.0
 #: How long killed children are waited for when all is abandoned, in seconds.
 ABANDON_GRACE = 0.2
-#: Children that die one after the other are started again after up to this many seconds.
-MAX_BACKOFF = 30.0
-FIRST_BACKOFF = 0.1
 
 
 class ProcessStrategy(ConcurrencyStrategy):
@@ -51,6 +46,8 @@ class ProcessStrategy(ConcurrencyStrategy):
         #: How many children died in a row without having ended a call in between.
         self._failures = 0
         self._retry: asyncio.TimerHandle | None = None
+        #: Replacements of worn children: a call that ends in a worn one says nothing about them.
+        self._heirs = Pause(self._loop.time)
         self._started = False
         self._closing = False
         #: What the first children say, for :meth:`start`.
@@ -141,8 +138,6 @@ class ProcessStrategy(ConcurrencyStrategy):
         for job in list(self._jobs.values()):
             job.over = True
             job.future.cancel()
-        if self._children and mode == "drain":
-            logger.warning("%d child processes have not ended in %g s and are killed", len(self._children), END_GRACE)
         for child in list(self._children):
             child.kill()
         with contextlib.suppress(TimeoutError):
@@ -156,9 +151,13 @@ class ProcessStrategy(ConcurrencyStrategy):
         self._tell_first(None)
         for old in self._children:
             if old.heir is child:
+                self._heirs.worked()
                 self._dismiss(old)
                 break
         self._release(child)
+        if self._missing > 0 and self._retry is None and not self._closing:
+            # After failures they are started one by one: this one lives, now the next.
+            self._spawn()
 
     def on_refused(self, child: Child, why: str) -> None:
         """It ends by itself; its end is what counts."""
@@ -185,8 +184,11 @@ class ProcessStrategy(ConcurrencyStrategy):
 
     def on_worn(self, child: Child) -> None:
         """The replacement first; until it is ready, the worn one goes on."""
-        if child.heir is None and not child.leaving and not self._closing:
-            child.heir = self._spawn()
+        if child.heir is not None or child.leaving or self._closing or not self._heirs.over:
+            return
+        child.heir = self._spawn()
+        if child.heir is None:
+            self._heirs.failed()
 
     def on_ended(self, child: Child, job: Job | None, ending: Ending) -> None:
         """A child is gone: its call with it, and another takes its place."""
@@ -196,6 +198,8 @@ class ProcessStrategy(ConcurrencyStrategy):
         for old in self._children:
             if old.heir is child:
                 old.heir = None
+                if not child.ready:
+                    self._heirs.failed()
         killed = job is not None and job.killed is not None
         if job is not None:
             if job.killed is not None:
@@ -224,6 +228,14 @@ class ProcessStrategy(ConcurrencyStrategy):
     @property
     def _room(self) -> int:
         return min(self._slots, self._plan.processes)
+
+    @property
+    def _missing(self) -> int:
+        """How many more there should be; 0 or less: none."""
+        staying = self._staying
+        idle_or_coming = len(self._idle) + sum(1 for child in staying if not child.ready)
+        wanted = self._room if self._started else 0
+        return min(max(wanted - len(staying), len(self._waiting) - idle_or_coming), self._room - len(staying))
 
     @property
     def _surplus(self) -> bool:
@@ -267,13 +279,9 @@ class ProcessStrategy(ConcurrencyStrategy):
         """Start the children that are missing."""
         if self._closing or self._retry is not None:
             return
-        idle_or_coming = len(self._idle) + sum(1 for child in self._staying if not child.ready)
-        wanted = self._room if self._started else 0
-        missing = max(wanted - len(self._staying), len(self._waiting) - idle_or_coming)
-        missing = min(missing, self._room - len(self._staying))
+        missing = self._missing
         if missing > 0 and self._failures > 1:
-            delay = min(MAX_BACKOFF, FIRST_BACKOFF * 2.0 ** min(self._failures - 2, 20)) * random.uniform(0.5, 1.0)
-            self._retry = self._loop.call_later(delay, self._try_again)
+            self._retry = self._loop.call_later(backoff(self._failures), self._try_again)
             return
         for _ in range(missing):
             if self._spawn() is None:
@@ -292,7 +300,7 @@ class ProcessStrategy(ConcurrencyStrategy):
             logger.error("a child process could not be started: %s", error)
             self._failures += 2
             if self._retry is None:
-                self._retry = self._loop.call_later(FIRST_BACKOFF * 2.0 ** min(self._failures, 8), self._try_again)
+                self._retry = self._loop.call_later(backoff(self._failures), self._try_again)
             return None
         self._children.add(child)
         self._empty.clear()
