@@ -33,8 +33,8 @@ class MemoryBroker(MemoryInspection, SettlesWithResults, Broadcasts, TellsTime, 
     def __init__(self, store: MemoryStore, clock: Clock, dedupe_window: float) -> None:
         super().__init__(store, clock, dedupe_window)
         self._listeners: list[Listener] = []
-        #: When this session claimed last, in the numbers that order what is ready.
-        self._seen = 0
+        #: When this session claimed last of each queue, in the numbers that order what is ready.
+        self._seen: dict[str, int] = {}
 
     async def close(self) -> None:
         """End what listens; the messages stay."""
@@ -51,7 +51,7 @@ class MemoryBroker(MemoryInspection, SettlesWithResults, Broadcasts, TellsTime, 
     ) -> list[Delivery]:
         """Never awaits, so it is done at once."""
         with self._store.lock:
-            self._seen = next(ORDER)
+            self._seen.update(dict.fromkeys(subscription.queues, next(ORDER)))
             return self._store.receive(subscription, limit, lease, suspects, self._clock.now())
 
     async def wait_for_work(self, subscription: Subscription, timeout: float) -> None:
@@ -59,7 +59,7 @@ class MemoryBroker(MemoryInspection, SettlesWithResults, Broadcasts, TellsTime, 
         store, now = self._store, self._clock.now()
         with store.lock:
             queues = [store.queue(name, now) for name in subscription.queues]
-            if timeout <= 0 or any(queue.has_news(self._seen) for queue in queues):
+            if timeout <= 0 or any(queue.has_news(self._seen.get(queue.name, 0)) for queue in queues):
                 return
             waiter = Waiter(min([now + timeout, *(queue.next_time() for queue in queues)]))
             for queue in queues:

@@ -15,9 +15,9 @@ class ScaleRules:
     #: The least and the most slots.
     low: int
     high: int
-    #: More ready tasks than this for each slot are a backlog.
+    #: More ready tasks than this for each slot are a backlog, when every slot has something to do.
     backlog: float
-    #: A task that has been ready for longer than this is one too, when every slot has something to do.
+    #: A task that has been ready for longer than this is one too, on the same condition.
     age: float
     #: Slots that were not needed for so long go.
     idle: float
@@ -32,7 +32,7 @@ class Sample:
     #: Monotonic time in seconds.
     at: float
     slots: int
-    #: Deliveries in the worker's hands that run or wait for a slot, and slots that are kept free for one queue.
+    #: Deliveries in the worker's hands, also those that are being settled, and slots that are kept free for one queue.
     held: int
     #: Tasks that are ready in those of its queues that more slots would serve.
     ready: int = 0
@@ -69,10 +69,13 @@ def decide(rules: ScaleRules, samples: Sequence[Sample]) -> Decision | None:
 
 
 def _backlog(rules: ScaleRules, sample: Sample) -> str:
+    if sample.held < sample.slots:
+        # Where slots are free, more of them would not help: what is ready will be claimed in a moment, or may not be,
+        # as suspects that go one by one.
+        return ""
     if sample.ready > rules.backlog * sample.slots:
         return f"{sample.ready} tasks are ready for {sample.slots} slots"
-    # Where slots are free, more of them would not make it any younger.
-    if sample.ready and sample.oldest > rules.age and sample.held >= sample.slots:
+    if sample.ready and sample.oldest > rules.age:
         return f"the oldest ready task has waited for {sample.oldest:.1f} s"
     return ""
 
@@ -81,7 +84,7 @@ def _fewer(rules: ScaleRules, samples: Sequence[Sample]) -> Decision | None:
     last = samples[-1]
     begin, peak = last.at, 0
     for sample in reversed(samples):
-        if sample.slots != last.slots or sample.held >= sample.slots or _backlog(rules, sample):
+        if sample.slots != last.slots or sample.held >= sample.slots:
             return None
         begin, peak = sample.at, max(peak, sample.held)
         if last.at - begin >= rules.idle:

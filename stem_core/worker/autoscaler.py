@@ -86,7 +86,7 @@ class Autoscaler:
             at=session.clock.monotonic(),
             slots=self._steering.concurrency,
             # A slot that is kept free for one queue is not free for what waits in another.
-            held=(self._inflight.running if lanes is None else lanes.taken) + len(self._inflight.waiting),
+            held=len(self._inflight) + (0 if lanes is None else lanes.taken - self._inflight.running),
             ready=sum(depth.ready for depth in depths.values()),
             oldest=max((depth.oldest_ready_age or 0.0 for depth in depths.values()), default=0.0),
         )

@@ -49,12 +49,12 @@ def test_what_is_put_back_lies_where_it_lay() -> None:
 def test_a_suspect_that_is_old_news_is_no_news() -> None:
     view = View()
     view.apply("a", 1, meta(LEASED, 150.0))
-    assert not view.has_news(["q"], 0, 149.0)
+    assert not view.has_news(["q"], {}, 149.0)
     assert view.next_time(["q"]) == 150.0
-    assert view.has_news(["q"], 0, 150.0)
-    assert not view.has_news(["q"], view.ticks, 150.0)
+    assert view.has_news(["q"], {}, 150.0)
+    assert not view.has_news(["q"], {"q": view.ticks}, 150.0)
     view.apply("b", 2, meta())
-    assert view.has_news(["q"], view.ticks, 150.0)
+    assert view.has_news(["q"], {"q": view.ticks}, 150.0)
 
 
 def test_a_body_is_kept_as_long_as_the_claim() -> None:

@@ -141,6 +141,50 @@ class WaitingCases(StoreContract):
             rounds += 1
         assert rounds <= 10
 
+    async def _leave_a_suspect(self, broker: Broker, clock: FakeClock) -> None:
+        """One look that is two claims: the first, of ``a``, leaves a suspect lying, and the second is of ``b``."""
+        await broker.publish([message("suspect", queue="a")])
+        await claim_one(broker, queue="a")
+        clock.advance(LEASE + 1)
+        assert await broker.receive(Subscription.of("a"), 1, LEASE, suspects=0) == []
+        assert await broker.receive(Subscription.of("b"), 1, LEASE, suspects=0) == []
+
+    async def test_a_suspect_that_one_of_two_claims_left_does_not_end_the_wait(
+        self, broker: Broker, clock: FakeClock
+    ) -> None:
+        await self._leave_a_suspect(broker, clock)
+        now = asyncio.get_running_loop().time
+        started, rounds = now(), 0
+        while now() - started < 0.4:
+            assert await broker.receive(Subscription.of("a"), 1, LEASE, suspects=0) == []
+            assert await broker.receive(Subscription.of("b"), 1, LEASE, suspects=0) == []
+            await broker.wait_for_work(Subscription.of("a", "b"), 0.4)
+            rounds += 1
+        assert rounds <= 20
+
+    @pytest.mark.parametrize("queue", ["a", "b"])
+    async def test_a_publish_to_the_queues_of_two_claims_ends_the_wait(
+        self, broker: Broker, other: Broker, clock: FakeClock, queue: str
+    ) -> None:
+        await self._leave_a_suspect(broker, clock)
+        waiting = await self._start(broker, Subscription.of("a", "b"))
+        await other.publish([message("m", queue=queue)])
+        await soon(waiting)
+        assert ids(await broker.receive(Subscription.of(queue), 1, LEASE, suspects=0)) == ["m"]
+
+    async def test_a_suspect_that_came_between_two_claims_ends_the_wait(
+        self, broker: Broker, other: Broker, clock: FakeClock
+    ) -> None:
+        await broker.publish([message("m", queue="a")])
+        await claim_one(broker, queue="a")
+        assert await claim(broker, queue="a") == []
+        clock.advance(LEASE + 1)
+        # Whoever looks first makes it ready; this one may not have it.
+        assert await other.receive(Subscription.of("a"), 1, LEASE, suspects=0) == []
+        assert await claim(broker, queue="b") == []
+        await soon(broker.wait_for_work(Subscription.of("a", "b"), 60.0))
+        assert (await claim_one(broker, queue="a")).crashes == 1
+
     async def test_a_suspect_left_behind_does_not_make_the_waiter_spin(self, broker: Broker, clock: FakeClock) -> None:
         await broker.publish([message("a")])
         await claim_one(broker)

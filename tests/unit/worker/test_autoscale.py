@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stem_core.errors import InvalidOption, StoreUnavailable
+from stem_core.model import Subscription
 from stem_core.testing.clock import FakeClock
 from stem_core.worker import Worker
 from stem_core.worker.autoscale import Decision, Sample, ScaleRules, decide
@@ -34,12 +35,12 @@ class TestDecision:
         [
             ([(8, 5, 0.1), (8, 5, 0.1)], 5, "5 tasks are ready for 4 slots"),
             ([(8, 1, 2.5), (8, 1, 3.5)], 5, "the oldest ready task has waited for 3.5 s"),
-            ([(0, 5, 0.0), (0, 5, 0.0)], 5, "5 tasks are ready for 4 slots"),
+            ([(4, 5, 0.0), (4, 5, 0.0)], 5, "5 tasks are ready for 4 slots"),
             ([(2, 0, 0.0)] * 31, 3, "2 slots were idle for 30 s"),
             ([(3, 0, 0.0)] * 31, 3, "1 slots were idle for 30 s"),
-            ([(0, 3, 9.0)] * 31, 3, "4 slots were idle for 30 s"),
+            ([(0, 29, 9.0)] * 31, 3, "4 slots were idle for 30 s"),
         ],
-        ids=["many", "old", "not claimed yet", "idle", "idle but for the peak", "what more slots would not help"],
+        ids=["many", "old", "nothing prefetched", "idle", "idle but for the peak", "what more slots would not help"],
     )
     def test_a_step(self, seen, slots, reason):
         assert decide(RULES, samples(*seen)) == Decision(slots=slots, reason=reason)
@@ -52,9 +53,9 @@ class TestDecision:
             [(8, 5, 0.1), (8, 4, 0.1)],
             [(8, 4, 1.9), (8, 4, 2.0)],
             [(3, 1, 9.0), (3, 1, 9.0)],
+            [(1, 29, 9.0), (1, 29, 9.0)],
             [(2, 0, 0.0)] * 30,
             [(2, 0, 0.0)] * 15 + [(4, 0, 0.0)] + [(2, 0, 0.0)] * 29,
-            [(2, 0, 0.0)] * 15 + [(2, 9, 0.0)] + [(2, 0, 0.0)] * 29,
         ],
         ids=[
             "once",
@@ -62,9 +63,9 @@ class TestDecision:
             "not any more",
             "not old enough",
             "old, with slots free",
+            "many, with slots free",
             "not idle long enough",
             "busy in between",
-            "a backlog in between",
         ],
     )
     def test_none(self, seen):
@@ -203,6 +204,19 @@ class TestService:
         assert heard[0].reason == "36 tasks are ready for 2 slots"
         assert heard[-1].reason.endswith("slots were idle for 30 s")
         assert not heard[0].pinned
+
+    async def test_suspects_that_go_one_by_one_are_no_backlog(self, app, clock, gate):
+        async with bench(app, autoscale=(2, 8), lease=600.0) as line:
+            service = autoscaler(line, autoscale=(2, 8))
+            await app.enqueue_many([gate.task.call() for _ in range(30)])
+            await line.session.broker.receive(Subscription.of("default"), 30, 1.0)
+            clock.advance(2.0)
+            line.start_intake()
+            await until(lambda: line.inflight.running == 1)
+            await self.look(service, clock, 5)
+            assert (line.inflight.running, line.line.slots.concurrency) == (1, 2)
+            gate.set()
+            await line.idle()
 
     async def test_a_fixed_prefetch_stays(self, app, clock, gate):
         async with bench(app, autoscale=(2, 5), prefetch=1) as line:

@@ -53,8 +53,8 @@ class NatsBroker(NatsFacets, Broker):
         #: What tells the tokens of this session from those of all others, and from each other.
         self._session = os.urandom(6).hex()
         self._nonces = 0
-        #: The tick of the view at which this session claimed last.
-        self._seen = 0
+        #: The tick of the view at which this session claimed last of each queue.
+        self._seen: dict[str, int] = {}
         #: Claims whose answer was lost, by id: they may have been stored.
         self._unsure: dict[str, Change] = {}
 
@@ -99,7 +99,7 @@ class NatsBroker(NatsFacets, Broker):
         while len(deliveries) < limit:
             try:
                 view = await self._follower.current()
-                self._seen = view.ticks
+                self._seen.update(dict.fromkeys(subscription.queues, view.ticks))
                 room = limit - len(deliveries)
                 again = self._found_again(view, subscription, room, suspects)
                 held = sum(entry.meta.crashes > 0 for entry in again)

@@ -7,7 +7,7 @@ the record it was made for. No bodies are held but those of messages that this s
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from stem_nats.records import DEAD, DELAYED, FINISHED, LEASED, PURGED, READY, Meta
 
@@ -146,12 +146,12 @@ class View:
         if self.is_current(entry):
             self._line_up(self._line(entry.meta.queue), entry)
 
-    def has_news(self, queues: Sequence[str], since: int, now: float) -> bool:
-        """Whether there is something to claim: a suspect counts only when it became ready after the tick ``since``,
-        because the one who asks left the older ones where they are."""
+    def has_news(self, queues: Sequence[str], since: Mapping[str, int], now: float) -> bool:
+        """Whether there is something to claim: a suspect counts only when it became ready after the tick ``since`` of
+        its queue, because the one who asks left the older ones where they are."""
         for queue in queues:
             line = self._turn(queue, now)
-            if self._head(line.clean) or (line.newest_suspect > since and self._head(line.suspects)):
+            if self._head(line.clean) or (line.newest_suspect > since.get(queue, 0) and self._head(line.suspects)):
                 return True
         return False
 

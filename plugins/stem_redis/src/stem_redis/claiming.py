@@ -6,8 +6,7 @@ import asyncio
 import itertools
 import math
 from collections.abc import Sequence
-
-import attrs
+from typing import Any
 
 from stem_core.errors import StoreUnavailable
 from stem_core.model import Delivery, Subscription
@@ -23,15 +22,6 @@ _PORTION = 1_000
 Suspects = frozenset[tuple[bytes, bytes]]
 
 
-@attrs.define(kw_only=True)
-class _Dry:
-    """What the last claim knew when it found no more."""
-
-    queues: frozenset[str]
-    #: When the next delay or lease ends, in the loop's time; None for none.
-    again: float | None
-
-
 class Claimer:
     """Claims and waits of one session."""
 
@@ -42,10 +32,12 @@ class Claimer:
         self._session = f"{store.session}{next(_numbers):x}"
         self._claims = itertools.count(1)
         self._doorbell = Doorbell(store.address, store.commands)
-        self._heads: dict[tuple[str, ...], tuple[bytes, ...]] = {}
-        self._dry: _Dry | None = None
-        #: The suspects that the last claim left lying.
-        self._left: Suspects = frozenset()
+        #: Queues whose last claim found no more, unless there was a wait since: when the next delay or lease ends, in
+        #: the loop's time; None for none.
+        self._dry: dict[str, float | None] = {}
+        #: The suspects that the last claim of each queue left lying there. One look may be several claims, each of
+        #: other queues.
+        self._left: dict[str, Suspects] = {}
         #: Claims whose reply was lost, and the queues they were for.
         self._unsure: dict[str, tuple[str, ...]] = {}
         self._recovered: list[Delivery] = []
@@ -79,16 +71,13 @@ class Claimer:
 
     async def _claim(self, subscription: Subscription, limit: int, lease: float, suspects: int) -> list[Delivery]:
         queues = subscription.queues
-        head = self._heads.get(queues)
-        if head is None:
-            head = self._heads[queues] = self._keys.head(*queues)
         serial = f"{self._session}.{next(self._claims)}"
         arguments: list[Argument] = [math.ceil(lease * 1000), max(0, suspects), serial, limit, len(queues), *queues]
         numbers = {queue: number for number, queue in enumerate(queues, 1)}
         for queue, most in subscription.plan(limit):
             arguments += (numbers[queue], most)
         try:
-            now, again, left, granted = await self._store.run("claim", head, arguments, urgent=True)
+            now, again, left, granted = await self._store.run("claim", self._keys.head(*queues), arguments, urgent=True)
         except StoreUnavailable:
             self._unsure[serial] = queues
             raise
@@ -100,12 +89,20 @@ class Claimer:
             delivery(queues[granted[n] - 1], granted[n + 1], granted[n + 2], granted[n + 3], at)
             for n in range(0, len(granted), 4)
         ]
-        self._left = _suspects(left)
-        self._dry = None
+        self._remember(queues, left)
         if len(deliveries) < limit:
             soon = None if again is None else self._loop.time() + (again - now) / 1000
-            self._dry = _Dry(queues=frozenset(queues), again=soon)
+            self._dry.update(dict.fromkeys(queues, soon))
         return deliveries
+
+    def _remember(self, queues: Sequence[str], left: Sequence[Any]) -> None:
+        """What a claim of these queues says of them, in place of what the one before it said."""
+        for known in (self._dry, self._left):
+            if known:
+                for queue in queues:
+                    known.pop(queue, None)
+        for number, suspects in zip(left[::2], left[1::2], strict=True):
+            self._left[queues[number - 1]] = _suspects(suspects)
 
     async def _recover(self, lease: float) -> None:
         for serial, queues in list(self._unsure.items()):
@@ -125,17 +122,17 @@ class Claimer:
 
     async def wait(self, subscription: Subscription, timeout: float) -> None:
         """Return when there may be something, after ``timeout`` seconds, or after a second."""
-        queues = frozenset(subscription.queues)
+        queues = subscription.queues
         if not queues or timeout <= 0:
             await asyncio.sleep(max(0.0, timeout))
             return
         deadline = self._loop.time() + min(timeout, LONGEST_WAIT)
-        dry, self._dry = self._dry, None
-        if dry is None or dry.queues != queues:
-            soon = await self._look(subscription.queues)
+        dry, self._dry = self._dry, {}
+        if all(queue in dry for queue in queues):
+            # Whatever came since those claims has rung.
+            soon = min((at for queue in queues if (at := dry[queue]) is not None), default=None)
         else:
-            # Whatever came since that claim has rung.
-            soon = dry.again
+            soon = await self._look(queues)
         if soon is not None:
             deadline = min(deadline, soon)
         left = deadline - self._loop.time()
@@ -146,8 +143,8 @@ class Claimer:
         """When there is something to receive in the loop's time; None for unknown."""
         answers = await together([self._store.run("look", self._keys.head(queue), ()) for queue in queues])
         soon: float | None = None
-        for now, ready, again, suspects in answers:
-            if ready or not _suspects(suspects) <= self._left:
+        for queue, (now, ready, again, suspects) in zip(queues, answers, strict=True):
+            if ready or not _suspects(suspects) <= self._left.get(queue, frozenset()):
                 return 0.0
             if again is not None:
                 at = self._loop.time() + (again - now) / 1000

@@ -41,7 +41,10 @@ class Keys:
 
     def head(self, *queues: str) -> tuple[bytes, ...]:
         """What every script of these queues gets first: index, names, the keys of each queue."""
-        return sum(map(self.queue, queues), (self.jobs, self.queues))
+        keys = [self.jobs, self.queues]
+        for queue in queues:
+            keys += self.queue(queue)
+        return tuple(keys)
 
     def wake(self, queue: str) -> bytes:
         """The list that those who wait for the queue read."""

@@ -46,13 +46,13 @@ class _Claim:
     suspects: int
     lease: float
     #: The suspects that were left lying.
-    passed: str = "[]"
+    passed: dict[str, list[str]] = attrs.field(factory=dict)
 
     def worth(self, transaction: Transaction) -> bool:
         queues = self.subscription.queues
         self.passed = claiming.suspects_in(transaction, self.namespace, queues)
         # A suspect is worth a claim only to whoever may have one.
-        soon = claiming.next_ready(transaction, self.namespace, queues, "[]" if self.suspects > 0 else self.passed)
+        soon = claiming.next_ready(transaction, self.namespace, queues, {} if self.suspects > 0 else self.passed)
         return soon is not None and soon <= self.database.clock.now()
 
     def run(self, transaction: Transaction) -> list[Delivery]:
@@ -75,7 +75,9 @@ class SqliteBroker(SqliteFacets, SettlesWithResults, Broker):
     def __init__(self, database: Database, namespace: str, dedupe_window: float) -> None:
         super().__init__(database, namespace, dedupe_window)
         self._listeners: set[Listener] = set()
-        self._passed = "[]"
+        #: The suspects that the last claim of each queue left lying there. One look may be several claims, each of
+        #: other queues.
+        self._passed: dict[str, list[str]] = {}
 
     async def close(self) -> None:
         """End what listens."""
@@ -117,18 +119,19 @@ class SqliteBroker(SqliteFacets, SettlesWithResults, Broker):
             lease=lease,
         )
         deliveries: list[Delivery] = await self._database.write(claim.run, weight=limit, worth=claim.worth, idle=[])
-        self._passed = claim.passed
+        self._passed.update(claim.passed)
         return deliveries
 
     async def wait_for_work(self, subscription: Subscription, timeout: float) -> None:
         """Every waiting process is woken by each commit that makes something ready, so no wake has to be passed on."""
         loop = asyncio.get_running_loop()
         deadline = loop.time() + timeout
+        passed = {queue: self._passed.get(queue, []) for queue in subscription.queues}
         with self._database.attention(WORK) as attention:
             while True:
                 attention.clear()
                 soon = await self._database.read(
-                    lambda tx: claiming.next_ready(tx, self._namespace, subscription.queues, self._passed)
+                    lambda tx: claiming.next_ready(tx, self._namespace, subscription.queues, passed)
                 )
                 if soon is not None:
                     deadline = min(deadline, loop.time() + soon - self._now())

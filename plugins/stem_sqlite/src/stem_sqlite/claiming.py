@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
 
@@ -50,9 +50,11 @@ WHERE seq IN (SELECT value FROM json_each(?))
 """
 # Suspects are given as "seq.run", since a run is granted once: the same message, given back by another, is a new one.
 _SUSPECTS = """
-SELECT json_group_array(name) FROM (
-    SELECT seq || '.' || run AS name FROM json_each(?2) wanted CROSS JOIN messages
-    WHERE state = 0 AND ns = ?1 AND queue = wanted.value AND suspect = 1 LIMIT 1000)
+SELECT json_group_object(wanted.value, json((
+    SELECT json_group_array(name) FROM (
+        SELECT seq || '.' || run AS name FROM messages
+        WHERE state = 0 AND ns = ?1 AND queue = wanted.value AND suspect = 1 LIMIT 1000))))
+FROM json_each(?2) wanted
 """
 _SOON = """
 SELECT min(soon) FROM (
@@ -66,26 +68,29 @@ SELECT min(soon) FROM (
     UNION ALL
     SELECT 0 FROM json_each(?2) wanted
     WHERE EXISTS (SELECT 1 FROM messages WHERE state = 0 AND ns = ?1 AND queue = wanted.value AND suspect = 1
-        AND seq || '.' || run NOT IN (SELECT value FROM json_each(?3))))
+        AND (queue, seq || '.' || run) NOT IN (
+            SELECT line.key, name.value FROM json_each(?3) line CROSS JOIN json_each(line.value) name)))
 """
 
 _Picked = tuple[int, str, str, str | None, int, int, int, int, float | None, int, int, int | None]
 _picked: Callable[[bytes | str], list[_Picked]] = msgspec.json.Decoder(list[_Picked], strict=False).decode
+_suspects: Callable[[bytes | str], dict[str, list[str]]] = msgspec.json.Decoder(dict[str, list[str]]).decode
 
 
-def next_ready(transaction: Transaction, namespace: str, queues: Sequence[str], passed: str = "[]") -> float | None:
+def next_ready(
+    transaction: Transaction, namespace: str, queues: Sequence[str], passed: Mapping[str, Sequence[str]]
+) -> float | None:
     """When something in the queues can be received: a time by the store's clock, 0 for now, None for unknown.
 
     ``passed``: suspects that do not count, as :func:`suspects_in` returned them.
     """
-    soon: float | None = transaction.row(_SOON, (namespace, texts(queues), passed))[0]
+    soon: float | None = transaction.row(_SOON, (namespace, texts(queues), msgspec.json.encode(passed).decode()))[0]
     return soon
 
 
-def suspects_in(transaction: Transaction, namespace: str, queues: Sequence[str]) -> str:
-    """The suspects that are ready in the queues, as JSON text."""
-    found: str = transaction.row(_SUSPECTS, (namespace, texts(queues)))[0]
-    return found
+def suspects_in(transaction: Transaction, namespace: str, queues: Sequence[str]) -> dict[str, list[str]]:
+    """Names of the suspects that are ready, by queue; at most 1,000 of each."""
+    return _suspects(transaction.row(_SUSPECTS, (namespace, texts(queues)))[0])
 
 
 def promote(transaction: Transaction, namespace: str, queue: str, now: float) -> None:

@@ -2,8 +2,8 @@
 -- frees
 -- Grant ready messages of several queues. KEYS: for each queue its own. ARGV: lease in milliseconds, suspects, serial,
 -- limit, number of queues, their names, then the steps of the plan: number of a queue, at most.
--- Replies: now, when to look again (or false), suspects that were left (id, rank, ...), and for each delivery the
--- number of its queue, token, meta, body.
+-- Replies: now, when to look again (or false), the number of each queue in which suspects were left and those (id, rank,
+-- ...), and for each delivery the number of its queue, token, meta, body.
 local now = clock()
 local limit, count = tonumber(ARGV[4]), tonumber(ARGV[5])
 local C = {
@@ -216,7 +216,7 @@ for step = 6 + count, #ARGV, 2 do
 end
 
 local again, left = nil, {}
-for _, queue in ipairs(queues) do
+for number, queue in ipairs(queues) do
   if queue.size > 0 then
     redis.call('HSET', Q.JOBS, unpack(queue.records))
     redis.call('ZADD', queue.leases, unpack(queue.deadlines))
@@ -229,10 +229,9 @@ for _, queue in ipairs(queues) do
       end
     end
     local waiting = redis.call('ZRANGE', queue.suspects, 0, 99, 'WITHSCORES')
-    for _, item in ipairs(waiting) do
-      left[#left + 1] = item
-    end
-    if #waiting == 0 then
+    if #waiting > 0 then
+      left[#left + 1], left[#left + 2] = number, waiting
+    else
       -- Nothing is ready, so no wake that lies there is worth anything.
       redis.call('DEL', queue.wake)
       if Q.used(queue) == '' then
