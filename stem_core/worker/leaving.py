@@ -14,13 +14,20 @@ logger = logging.getLogger("stem_core.worker")
 
 
 def leave(exit_code: int) -> NoReturn:
-    """End the process here and now; what was logged and printed is written."""
+    """End the process here and now; what was logged and printed is written, if somebody reads it."""
     logging.shutdown()
+    # A pipe that nobody reads must not keep this process alive.
+    flushing = threading.Thread(target=_flush, name="stem-flush", daemon=True)
+    flushing.start()
+    flushing.join(1.0)
+    os._exit(exit_code)
+
+
+def _flush() -> None:
     for stream in (sys.stdout, sys.stderr):
-        # Who read it may have been killed first: a broken pipe must not keep this process alive.
+        # Who read it may have been killed first.
         with suppress(OSError, ValueError):
             stream.flush()
-    os._exit(exit_code)
 
 
 @contextmanager

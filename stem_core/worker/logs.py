@@ -14,6 +14,7 @@ import msgspec
 
 from stem_core.model.printable import clean
 from stem_core.tasks.context import current
+from stem_core.worker.log_handler import QueuedHandler
 
 LogFormat = Literal["auto", "text", "json"]
 
@@ -31,7 +32,7 @@ def configure_logging(
     """
     target = sys.stderr if stream is None else stream
     text = format == "text" or (format == "auto" and target.isatty())
-    handler = logging.StreamHandler(target)
+    handler = _handler(target)
     handler.setFormatter(TextFormatter(worker if one_of_several else "") if text else JsonFormatter(worker))
     root = logging.getLogger()
     for existing in list(root.handlers):
@@ -40,6 +41,15 @@ def configure_logging(
     root.setLevel(level.upper())
     # It logs every slow callback at WARNING when the loop's debug mode is on, and its own set-up at DEBUG.
     logging.getLogger("asyncio").setLevel(max(logging.INFO, root.level))
+
+
+def _handler(stream: TextIO) -> logging.Handler:
+    try:
+        descriptor = stream.fileno()
+    except (OSError, ValueError, AttributeError):
+        # It is in memory, or closed: there is no reader to wait for.
+        return logging.StreamHandler(stream)
+    return QueuedHandler(descriptor, stream.encoding)
 
 
 @contextmanager

@@ -44,6 +44,9 @@ def caught_signals(*more: signal.Signals, for_good: bool = False) -> Iterator[so
     if sys.stdin is not None and sys.stdin.isatty():
         # At a terminal Ctrl-Z has to suspend.
         caught.remove(signal.SIGTSTP)
+    if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+        # nohup: it is to outlive the terminal.
+        caught.remove(signal.SIGHUP)
     caught += more
     before = {number: signal.signal(number, _nothing) for number in caught}
     wakeup = signal.set_wakeup_fd(writer.fileno(), warn_on_full_buffer=False)

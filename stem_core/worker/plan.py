@@ -83,6 +83,9 @@ def make_plan(settings: Settings, tasks: TaskRegistry, strategies: Registry[Stra
     for task in tasks:
         # An annotation that leads nowhere fails here, at the start, and not in the first run of the task.
         _ = task.takes_context
+    if options.strategy != "auto":
+        # Even where no task would ask for it: a name with a typing error must not go unnoticed.
+        strategies.get(options.strategy)
     strategy_of = {task.name: _strategy(task, options.strategy, strategies) for task in tasks}
     providers = {name: strategies.get(name) for name in sorted(set(strategy_of.values()))}
     broadcasts = _broadcasts(settings)

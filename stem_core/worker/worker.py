@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Self
 from stem_core.clock import SYSTEM_CLOCK, Clock
 from stem_core.errors import InvalidOption, StemError, WorkerFailed
 from stem_core.model import Heartbeat, WorkerPhase
+from stem_core.model.spans import Span, in_seconds
 from stem_core.worker.leaving import leave, leaving
 from stem_core.worker.life import Life
 from stem_core.worker.os_signals import caught_signals
@@ -85,16 +86,21 @@ class Worker:
         """The record of this moment."""
         return self._life.heartbeat()
 
-    def stop(self, mode: str = "warm", timeout: float | None = None, *, reason: str = "stop()") -> None:
+    def stop(self, mode: str = "warm", timeout: Span | None = None, *, reason: str = "stop()") -> None:
         """Begin to stop; returns at once, from any thread. Stopping only ever goes forward.
 
         Args:
             mode: ``quiet`` takes no new work and lives on; ``warm`` finishes what runs; ``soft`` interrupts it and
                 hands back what does not finish; ``hard`` hands back everything now.
-            timeout: Seconds for a warm stop before it becomes soft and hard; default: ``shutdown_timeout``.
+            timeout: Seconds, or a timedelta, for a warm stop before it becomes soft and hard; default:
+                ``shutdown_timeout``.
             reason: For the log and the signal.
+
+        Raises:
+            InvalidOption: no such mode; no span of time, or a negative one.
         """
-        self._life.request_stop(check_mode(mode), reason, timeout)
+        seconds = None if timeout is None else in_seconds("timeout", timeout, least="0")
+        self._life.request_stop(check_mode(mode), reason, seconds)
 
     def pause(self, queue: str, *, reason: str = "pause()") -> None:
         """Claim nothing of this queue until :meth:`resume`; returns at once, from any thread.

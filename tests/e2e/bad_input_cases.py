@@ -836,6 +836,17 @@ stem: error: no broker for acme://: no installed plugin provides it
     ),
     BadInput(
         group=_PLUGINS,
+        name="A strategy that nobody provides",
+        command="stem worker -A tasks:app -P proceses",
+        files={"tasks.py": SHOP % 'strategy="event_loop"'},
+        stderr="""\
+stem: error: no concurrency strategy for 'proceses': no installed plugin provides it
+  hint: did you mean 'processes'? there is a concurrency strategy for 'event_loop', 'processes', 'threads'
+""",
+        about="Also where every task names a strategy of its own.",
+    ),
+    BadInput(
+        group=_PLUGINS,
         name="The plugin for an address is not selected",
         command="stem worker -A tasks:app -p no:sqlite",
         stderr="""\

@@ -2,6 +2,8 @@
 
 import asyncio
 import signal
+import subprocess
+import sys
 
 import pytest
 
@@ -46,6 +48,37 @@ class TestWarm:
         status = await site.status(id)
         assert (status.state, status.run) == (TaskState.SUCCEEDED, 1)
         assert "lost its lease" not in draining.text()
+
+
+class TestNohup:
+    async def test_outlives_the_terminal(self, site):
+        before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        try:
+            worker = site.worker()
+        finally:
+            signal.signal(signal.SIGHUP, before)
+        worker.signal(signal.SIGHUP)
+        # Signals are heard in their order: had the first been heard, it would be the reason.
+        worker.signal(signal.SIGTERM)
+        assert worker.wait() == 0
+        assert "stopping: warm (SIGTERM)" in worker.text()
+        assert "SIGHUP" not in worker.text()
+
+
+class TestUnreadLog:
+    async def test_work_goes_on_and_the_worker_stops(self, site):
+        command = [sys.executable, "-m", "stem_core", "worker", "-A", site.app, "-c", "4"]
+        await site.enqueue("chatter", count=100)
+        # Its log is many times what a pipe holds.
+        with subprocess.Popen(command, env=site.environment, stderr=subprocess.PIPE) as worker:  # noqa: ASYNC220
+            try:
+                site.ledger.wait_for("chattered", 100)
+                await site.enqueue("hold", str(site.folder))
+                site.ledger.wait_for("start")
+                worker.send_signal(signal.SIGQUIT)
+                assert worker.wait(20) == 4
+            finally:
+                worker.kill()
 
 
 class TestHandBack:

@@ -34,6 +34,13 @@ async def work(ctx: TaskContext, seconds: float) -> int:
     return os.getpid()
 
 
+@app.task(name="chatter")
+async def chatter(ctx: TaskContext) -> None:
+    """Log much, then say so."""
+    logger.info("x" * 4000)
+    _note("chattered", ctx)
+
+
 @app.task(name="mark")
 async def mark(ctx: TaskContext) -> None:
     """Leave a mark."""

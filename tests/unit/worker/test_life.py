@@ -2,11 +2,19 @@ import asyncio
 import signal
 import threading
 from contextlib import asynccontextmanager
+from datetime import timedelta
 
 import pytest
 
 from stem_core import RetryPolicy, Stem, TaskContext
-from stem_core.errors import ConfigurationError, StemError, StoreUnavailable, WorkerAlreadyRunning, WorkerFailed
+from stem_core.errors import (
+    ConfigurationError,
+    InvalidOption,
+    StemError,
+    StoreUnavailable,
+    WorkerAlreadyRunning,
+    WorkerFailed,
+)
 from stem_core.model import HEARTBEATS
 from stem_core.testing.clock import FakeClock
 from stem_core.wire import decode_heartbeat
@@ -195,6 +203,14 @@ class TestIdentity:
 
 
 class TestEnding:
+    @pytest.mark.parametrize("timeout", ["5s", float("nan"), -1, timedelta(seconds=-1)])
+    async def test_a_stop_takes_only_a_span_of_time(self, app, timeout):
+        async with Worker(app) as worker:
+            with pytest.raises(InvalidOption, match="a number of seconds or a timedelta, 0 or more"):
+                worker.stop(timeout=timeout)
+            assert worker.phase == "running"
+            worker.stop(timeout=timedelta(seconds=5))
+
     async def test_a_fatal_error_is_raised_on_leaving(self, app):
         with pytest.raises(WorkerFailed) as failed:
             async with Worker(app) as worker:

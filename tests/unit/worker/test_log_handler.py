@@ -1,0 +1,135 @@
+import logging
+import os
+import subprocess
+import sys
+import textwrap
+import threading
+
+import pytest
+
+from stem_core.worker import log_handler
+from stem_core.worker.log_handler import QueuedHandler
+
+
+@pytest.fixture
+def pipe():
+    reader, writer = os.pipe()
+    yield reader, writer
+    os.close(reader)
+    os.close(writer)
+
+
+@pytest.fixture(params=["tries at once", "always on the thread"])
+def log(pipe, request, monkeypatch):
+    if request.param == "always on the thread":
+        monkeypatch.setattr(log_handler, "_NOWAIT", None)
+    logger = logging.getLogger("test_log_handler")
+    handler = QueuedHandler(pipe[1])
+    logger.addHandler(handler)
+    logger.setLevel("INFO")
+    logger.propagate = False
+    yield logger
+    logger.removeHandler(handler)
+    handler.close()
+
+
+def read_until(reader, end):
+    got = b""
+    while end not in got:
+        got += os.read(reader, 2**16)
+    return got.decode().splitlines()
+
+
+def fill(descriptor):
+    os.set_blocking(descriptor, False)
+    for size in (4096, 1):
+        try:
+            while True:
+                os.write(descriptor, b"." * size)
+        except BlockingIOError:
+            pass
+    os.set_blocking(descriptor, True)
+
+
+class TestReadLog:
+    def test_a_line_is_written_when_the_call_returns(self, pipe, log):
+        log.info("one \ud800")
+        os.set_blocking(pipe[0], False)
+        assert os.read(pipe[0], 100) == b"one \\ud800\n"
+
+    def test_lines_keep_their_order(self, pipe, log):
+        for number in range(500):
+            log.info("%d", number)
+        log.info("end")
+        assert read_until(pipe[0], b"end\n") == [*map(str, range(500)), "end"]
+
+    def test_a_forked_child_writes_at_once(self, pipe, log):
+        log.info("parent")
+        if (pid := os.fork()) == 0:
+            log.info("child")
+            os._exit(0)
+        assert os.waitpid(pid, 0)[1] == 0
+        assert read_until(pipe[0], b"child\n") == ["parent", "child"]
+
+    def test_a_reader_that_is_gone_harms_nobody(self, capfd):
+        reader, writer = os.pipe()
+        os.close(reader)
+        handler = QueuedHandler(writer)
+        handler.handle(logging.makeLogRecord({"msg": "lost"}))
+        handler.close()
+        os.close(writer)
+        assert capfd.readouterr() == ("", "")
+
+
+class TestUnreadLog:
+    def test_who_logs_goes_on_and_nothing_is_lost(self, pipe, log):
+        fill(pipe[1])
+
+        def many():
+            for number in range(500):
+                log.info("%d", number)
+
+        threads = [threading.Thread(target=many, daemon=True) for _ in range(2)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(10)
+            assert not thread.is_alive()
+        log.info("end")
+        lines = read_until(pipe[0], b"end\n")
+        assert len(lines) == 1001
+        assert lines[-1] == "end"
+
+    def test_what_is_dropped_is_counted_and_told_in_its_place(self, pipe, log, monkeypatch):
+        monkeypatch.setattr(log_handler, "HELD", 1000)
+        fill(pipe[1])
+        for number in range(30):
+            log.info("%02d %s", number, "x" * 96)
+        os.read(pipe[0], 2**20)
+        log.handlers[0].flush()
+        log.info("end")
+        lines = read_until(pipe[0], b"end\n")
+        assert [line[:2] for line in lines if "x" in line] == [f"{number:02}" for number in range(10)]
+        assert lines[-2:] == ["nobody read this log for a while: 20 lines are missing here", "end"]
+
+    @pytest.mark.parametrize("end", ["", "leave(0)"])
+    def test_the_process_ends(self, end):
+        program = """
+            import logging, sys
+            from stem_core.worker.leaving import leave
+            from stem_core.worker.logs import configure_logging
+
+            configure_logging("info", "json", "w1")
+            for number in range(100):
+                logging.info("x" * 2000)
+            sys.stdout.write("y" * 100)
+        """
+        reader, writer = os.pipe()
+        code = textwrap.dedent(program) + end
+        with subprocess.Popen([sys.executable, "-c", code], stderr=writer, stdout=subprocess.DEVNULL) as process:
+            try:
+                assert process.wait(20) == 0
+            finally:
+                process.kill()
+        os.close(reader)
+        os.close(writer)
