@@ -198,7 +198,7 @@ class TestNames:
 
 
 async def test_a_start_that_fails_leaves_no_listener(app, monkeypatch):
-    async def fails(strategies, machine):
+    async def fails(*arguments):
         raise ConfigurationError("no children today")
 
     async with app.open() as session:

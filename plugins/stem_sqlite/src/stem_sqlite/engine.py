@@ -47,6 +47,7 @@ class Engine:
         #: None, the last one, ends the thread.
         self._jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
         self._ended: asyncio.Future[None] = loop.create_future()
+        self._thread: threading.Thread
         self._housekeeper = Housekeeper(options.clock)
         self._polling = False
         self._seen_version = 0
@@ -61,7 +62,8 @@ class Engine:
         """
         started: asyncio.Future[None] = self._loop.create_future()
         # A daemon: an app that is never closed does not keep its process from ending; what was answered is committed.
-        threading.Thread(target=self._serve, args=(started,), name="stem-sqlite", daemon=True).start()
+        self._thread = threading.Thread(target=self._serve, args=(started,), name="stem-sqlite", daemon=True)
+        self._thread.start()
         try:
             await started
         except BaseException:
@@ -77,6 +79,8 @@ class Engine:
         """Do what is queued, then close the database and end the thread."""
         self._jobs.put(None)
         await asyncio.shield(self._ended)
+        # Its last act was to say so; who counts threads after this finds none.
+        self._thread.join()
 
     def poll(self) -> None:
         """Look for changes of other processes at intervals from now on."""
