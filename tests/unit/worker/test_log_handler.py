@@ -23,11 +23,11 @@ def pipe():
 def log(pipe, request, monkeypatch):
     if request.param == "always on the thread":
         monkeypatch.setattr(log_handler, "_NOWAIT", None)
-    logger = logging.getLogger("test_log_handler")
+    # Outside the tree of loggers: what pytest captures of a half surrogate cannot be reported by another process.
+    logger = logging.Logger("test_log_handler")  # noqa: LOG001 - on purpose
     handler = QueuedHandler(pipe[1])
     logger.addHandler(handler)
     logger.setLevel("INFO")
-    logger.propagate = False
     yield logger
     logger.removeHandler(handler)
     handler.close()
