@@ -2,8 +2,8 @@
 
 CONSTRAINTS ?= constraints.txt
 KILL ?= 1
-# Tests wait for processes more than they compute: twice as many at once as there are processors.
-WORKERS ?= $(shell expr 2 \* $$(getconf _NPROCESSORS_ONLN))
+# Tests wait for processes as much as they compute, so more run at once than there are processors.
+WORKERS ?= $(shell expr 2 \* $$(getconf _NPROCESSORS_ONLN) + 1)
 ENVIRONMENT := CONSTRAINTS='$(CONSTRAINTS)' sh scripts/environment.sh
 PYTHON_IN_VENV := .venv/bin/python
 # What decides the contents of .venv; the stamps are older than these when something has to be installed again.
