@@ -27,18 +27,10 @@ ROOT = Path(__file__).parents[1]
 REFERENCE = ROOT / "docs" / "reference"
 sys.path.insert(0, str(ROOT / "tests"))
 
-from e2e.bad_input_cases import CASES, TASKS, BadInput  # noqa: E402 - found only now
+from e2e.bad_input_cases import CASES, TASKS  # noqa: E402 - found only now
 from e2e.bad_input_redis import REDIS_CASES  # noqa: E402
+from support.bad_input_page import shown  # noqa: E402
 
-#: What stands for what varies in the messages.
-_EXAMPLES = {
-    "{pid}": "4711",
-    "{host}": "web1",
-    "{port}": "6379",
-    "{seconds}": "2",
-    "{size}": "2,377",
-    "{time}": "2026-11-23T12:30:01.123+00:00",
-}
 _MADE = "<!-- Made by docs/generate.py from the code: change that, and run it. -->\n"
 
 
@@ -147,31 +139,9 @@ Each of these is tested word for word. Where nothing else is said, the broker is
 ```python title="tasks.py"
 {TASKS}```
 """,
+        shown([*CASES, *REDIS_CASES]),
     ]
-    group = ""
-    for case in (*CASES, *REDIS_CASES):
-        if case.group != group:
-            group = case.group
-            parts.append(f"\n### {group}\n")
-        parts.append(_case(case))
     return "".join(parts)
-
-
-def _case(case: BadInput) -> str:
-    text = f"\n#### {case.name}\n\n"
-    for name, content in case.files.items():
-        text += f"`{name}`:\n\n```text\n{content}```\n\n"
-    for name, script in case.databases.items():
-        text += f"`{name}` was made with `{script}`.\n\n"
-    if case.meanwhile:
-        text += f"While `{case.meanwhile}` runs:\n\n"
-    variables = "".join(f"{name}={value} " for name, value in case.environment.items()).replace("{port}", "6379")
-    command = case.command if len(case.command) < 400 else re.sub(r"(x{10})x+", r"\1...", case.command)
-    shown = case.stderr.replace("{home}", "/home/you")
-    for placeholder, example in _EXAMPLES.items():
-        shown = shown.replace(placeholder, example)
-    text += f"```text\n$ {variables}{command}\n{shown}```\n\nExit code {case.exit_code}."
-    return f"{text} {case.about}".rstrip() + "\n"
 
 
 #: What happens to one delivery, and the signals of that, without their ``task_``. A test brings each of them about.
