@@ -21,14 +21,8 @@ def register(cli: typer.Typer) -> None:
     cli.command("health", short_help="Check settings, plugins, stores and clocks.")(health)
 
 
-def health(
-    app: options.App = None,
-    as_json: options.Json = False,
-    broker: options.Broker = None,
-    backend: options.Backend = None,
-    namespace: options.Namespace = None,
-    plugins: options.Plugins = None,
-) -> None:
+@options.command
+def health(target: options.Target, *, as_json: options.Json = False) -> None:
     """Check that settings and plugins can be used and that each store answers, with its latency, and compare clocks.
 
     SKEW is how far this machine's clock is ahead of the store's, where the store tells its time.
@@ -38,8 +32,7 @@ def health(
     from stem_core.bootstrap import require_shared
     from stem_core.control.health import check_health, healthy
 
-    common.show_warnings()
-    composed = common.compose_app(app, broker, backend, namespace, plugins).app
+    composed = target.compose().app
     checks = common.run(check_health(composed))
     well = healthy(checks)
     if well:

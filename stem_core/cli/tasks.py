@@ -34,20 +34,14 @@ def register(cli: typer.Typer) -> None:
 _MARKDOWN = typer.Option("--markdown", help="Write a table in Markdown, with the arguments of each task.")
 
 
+@options.command
 def tasks(
-    app: options.App = None,
-    as_json: options.Json = False,
-    markdown: Annotated[bool, _MARKDOWN] = False,
-    broker: options.Broker = None,
-    backend: options.Backend = None,
-    namespace: options.Namespace = None,
-    plugins: options.Plugins = None,
+    target: options.Target, *, as_json: options.Json = False, markdown: Annotated[bool, _MARKDOWN] = False
 ) -> None:
     """List the tasks of the app, with the queue they go to and where they run."""
     if as_json and markdown:
         raise typer.BadParameter("choose one of --json and --markdown")
-    common.show_warnings()
-    composed = common.compose_app(app, broker, backend, namespace, plugins, app_needed=True).app
+    composed = target.compose(app_needed=True).app
     known = sorted(common.known_tasks(composed), key=lambda task: task.name)
     settings = composed.runtime.settings.app
     rows = [_row(task, settings) for task in known]
