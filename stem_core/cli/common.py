@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Coroutine
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 import typer
 
@@ -70,6 +70,14 @@ def span(option: str, text: str | None) -> float | None:
         return parser(text)
     except parsers.NotAccepted:
         raise InvalidOption(option, text, parser.accepts) from None
+
+
+@overload
+def moment(seconds: float) -> str: ...
+
+
+@overload
+def moment(seconds: float | None) -> str | None: ...
 
 
 def moment(seconds: float | None) -> str | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import attrs
 import typer
@@ -15,6 +15,7 @@ from stem_core.model._value import value
 
 if TYPE_CHECKING:
     from stem_core.bootstrap import Composition
+    from stem_core.cli import shapes
     from stem_core.control import DeadLetters, DeadLetterView, Selected, Selection
 
 _COLUMNS = {
@@ -141,10 +142,9 @@ def list_(
     composed = target.shared()
     views, now = common.run(_list(composed, selection, limit + 1))
     rows = [messages.dead_letter_row(view) for view in views[:limit]]
-    if not as_json:
-        ages = [common.age(max(0.0, now - view.died_at)) for view in views]
-        rows = [{**messages.for_people(row), "died": f"{age} ago"} for row, age in zip(rows, ages, strict=False)]
-    output.show(rows, _COLUMNS, as_json=as_json)
+    ages = [common.age(max(0.0, now - view.died_at)) for view in views]
+    shown = [{**messages.for_people(row), "died": f"{age} ago"} for row, age in zip(rows, ages, strict=False)]
+    output.show(rows if as_json else shown, _COLUMNS, as_json=as_json)
     if len(views) > limit:
         output.message(f"there are more than these {limit:,}: --limit N shows more of them")
 
@@ -173,9 +173,8 @@ def show(
     check_id("task id", id)
     composed = target.shared()
     row = messages.whole_dead_letter(common.run(_get(composed, id)), payload=payload)
-    if not as_json:
-        row = {**messages.for_people(row), "traceback": row["error"] and row["error"]["traceback"]}
-    output.record(row, _LABELS, as_json=as_json)
+    shown = {**messages.for_people(row), "traceback": row["error"] and row["error"]["traceback"]}
+    output.record(row if as_json else shown, _LABELS, as_json=as_json)
 
 
 async def _get(composed: Composition, id: str) -> DeadLetterView:
@@ -240,8 +239,13 @@ class _Action:
             elif not selected.missing:
                 output.message("there are no such dead letters")
         if choice.as_json:
-            row = {"selected": progress.total, "done": progress.done, "gone": progress.taken - progress.done}
-            output.show([{**row, "left": progress.total - progress.taken}], {}, as_json=True)
+            row: shapes.Handled = {
+                "selected": progress.total,
+                "done": progress.done,
+                "gone": progress.taken - progress.done,
+                "left": progress.total - progress.taken,
+            }
+            output.show([row], {}, as_json=True)
         if not progress.complete:
             raise typer.Exit(130)
         if selected.missing:
@@ -254,7 +258,7 @@ class _Action:
             output.message(f"{selected.expired:,} of them have expired, and will be cancelled instead of run")
 
 
-def _groups(selected: Selected) -> list[dict[str, Any]]:
+def _groups(selected: Selected) -> list[shapes.Chosen]:
     return [
         {"queue": queue, "task": task or None, "reason": reason, "letters": count}
         for (queue, task, reason), count in sorted(selected.groups.items())

@@ -11,6 +11,7 @@ from stem_core.cli import common, options, output, result
 from stem_core.errors import BadArguments, UnknownTask
 
 if TYPE_CHECKING:
+    from stem_core.cli import shapes
     from stem_core.client import Stem
     from stem_core.client.results import TaskHandle
     from stem_core.tasks import TaskCall
@@ -133,9 +134,13 @@ async def _enqueue(app: Stem, call: TaskCall[Any], *, wait: bool, timeout: float
     async with app.open():
         handle: TaskHandle[Any] = await app.submit(call)
         if not wait:
-            queue = (await handle.status()).queue if as_json else ""
             if as_json:
-                output.show([{"id": handle.id, "task": call.name, "queue": queue}], {}, as_json=True)
+                row: shapes.Enqueued = {
+                    "id": handle.id,
+                    "task": call.name,
+                    "queue": (await handle.status()).queue,
+                }
+                output.show([row], {}, as_json=True)
             else:
                 output.line(handle.id)
             return

@@ -9,6 +9,7 @@ import typer
 from stem_core.cli import common, options, output
 
 if TYPE_CHECKING:
+    from stem_core.cli import shapes
     from stem_core.control import Check
 
 _COLUMNS = {"check": "CHECK", "state": "STATE", "took": "LATENCY", "off": "SKEW", "told": "DETAIL"}
@@ -46,7 +47,7 @@ def health(target: options.Target, *, as_json: options.Json = False) -> None:
         raise typer.Exit(UNHEALTHY)
 
 
-def _row(check: Check) -> dict[str, Any]:
+def _row(check: Check) -> shapes.Check:
     return {
         "check": check.name,
         "state": check.state,
@@ -58,7 +59,7 @@ def _row(check: Check) -> dict[str, Any]:
     }
 
 
-def _for_people(row: dict[str, Any]) -> dict[str, Any]:
+def _for_people(row: shapes.Check) -> dict[str, Any]:
     latency, skew, target = row["latency"], row["skew"], row["target"]
     return {
         **row,

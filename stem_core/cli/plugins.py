@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import typer
 
 from stem_core.cli import options, output
 from stem_core.errors import StemError
+
+if TYPE_CHECKING:
+    from stem_core.cli import shapes
+    from stem_core.plugins.report import PluginRow
 
 _COLUMNS = {
     "name": "PLUGIN",
@@ -38,6 +44,17 @@ def plugins(target: options.Target, *, as_json: options.Json = False) -> None:
 
         problem = error
         rows = survey(selection=target.plugins)
-    output.show([row.as_json() for row in rows], _COLUMNS, as_json=as_json)
+    output.show([_row(row) for row in rows], _COLUMNS, as_json=as_json)
     if problem is not None:
         raise problem
+
+
+def _row(row: PluginRow) -> shapes.Plugin:
+    return {
+        "name": row.name,
+        "distribution": row.distribution,
+        "version": row.version,
+        "state": row.state,
+        "provides": list(row.provides),
+        "why": row.why,
+    }

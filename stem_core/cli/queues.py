@@ -12,6 +12,7 @@ from stem_core.cli import acting, common, messages, options, output
 
 if TYPE_CHECKING:
     from stem_core.bootstrap import Composition
+    from stem_core.cli import shapes
     from stem_core.client import Session
     from stem_core.control import MessageView, QueueView
 
@@ -101,7 +102,7 @@ def queues(
         return
     composed = target.shared()
 
-    async def once() -> list[dict[str, Any]]:
+    async def once() -> list[shapes.Queue]:
         async with composed.app.open(producer=False) as session:
             return await _rows(session, composed)
 
@@ -109,13 +110,13 @@ def queues(
     output.show(rows if as_json else _for_people(rows), _COLUMNS, as_json=as_json)
 
 
-async def _rows(session: Session, composed: Composition) -> list[dict[str, Any]]:
+async def _rows(session: Session, composed: Composition) -> list[shapes.Queue]:
     from stem_core.control import Inspector
 
     return [_row(view) for view in await Inspector(session, common.tasks_by_queue(composed)).queues()]
 
 
-def _row(view: QueueView) -> dict[str, Any]:
+def _row(view: QueueView) -> shapes.Queue:
     return {
         "queue": view.queue,
         "ready": view.ready,
@@ -129,7 +130,7 @@ def _row(view: QueueView) -> dict[str, Any]:
     }
 
 
-def _for_people(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def _for_people(rows: list[shapes.Queue]) -> list[dict[str, Any]]:
     return [{**row, "oldest": common.age(row["oldest_age"]), "read_by": row["readers"] or "no worker"} for row in rows]
 
 
@@ -159,13 +160,12 @@ def peek(
         "size": "SIZE",
         **({"payload": "PAYLOAD"} if payload else {}),
     }
-    if not as_json:
-        away = [now - view.at if state == "ready" else view.at - now for view in views]
-        rows = [
-            {**messages.for_people(row), "at": common.age(max(0.0, seconds))}
-            for row, seconds in zip(rows, away, strict=True)
-        ]
-    output.show(rows, columns, as_json=as_json)
+    away = [now - view.at if state == "ready" else view.at - now for view in views]
+    shown = [
+        {**messages.for_people(row), "at": common.age(max(0.0, seconds))}
+        for row, seconds in zip(rows, away, strict=True)
+    ]
+    output.show(rows if as_json else shown, columns, as_json=as_json)
 
 
 async def _peek(composed: Composition, queue: str, state: State, limit: int) -> tuple[list[MessageView], float]:
@@ -199,7 +199,8 @@ def move(
         acting.counted(moved, "message", f"moved from {old} to {new}") + ("" if read else f"; no worker reads {new}")
     )
     if as_json:
-        output.show([{"queue": old, "other": new, "moved": moved}], {}, as_json=True)
+        row: shapes.Moved = {"queue": old, "other": new, "moved": moved}
+        output.show([row], {}, as_json=True)
 
 
 async def _move(composed: Composition, old: str, new: str) -> tuple[int, bool]:
@@ -231,7 +232,8 @@ def purge(
     removed = common.run(_purge(composed, queue, yes=yes))
     output.message(acting.counted(removed, "message", f"removed from {queue}"))
     if as_json:
-        output.show([{"queue": queue, "removed": removed}], {}, as_json=True)
+        row: shapes.Purged = {"queue": queue, "removed": removed}
+        output.show([row], {}, as_json=True)
 
 
 async def _purge(composed: Composition, queue: str, *, yes: bool) -> int:

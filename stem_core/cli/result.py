@@ -10,6 +10,7 @@ from stem_core.cli import common, options, output
 from stem_core.errors import ResultError, ResultTimeout
 
 if TYPE_CHECKING:
+    from stem_core.cli import shapes
     from stem_core.client import Stem
     from stem_core.client.results import TaskHandle
     from stem_core.model import TaskStatus
@@ -90,7 +91,7 @@ def show(status: TaskStatus, *, as_json: bool) -> None:
         raise typer.Exit(1)
 
 
-def _row(status: TaskStatus) -> dict[str, Any]:
+def _row(status: TaskStatus) -> shapes.Result:
     """A status as ``--json`` has it."""
     import msgspec
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import typer
 
 from stem_core.cli import common, options, output
 
 if TYPE_CHECKING:
+    from stem_core.cli import shapes
     from stem_core.settings import AppSettings
     from stem_core.tasks import AnyTask
 
@@ -32,7 +33,7 @@ def routes(target: options.Target, *, as_json: options.Json = False) -> None:
     output.show([_row(task, settings) for task in known], _COLUMNS, as_json=as_json)
 
 
-def _row(task: AnyTask, settings: AppSettings) -> dict[str, Any]:
+def _row(task: AnyTask, settings: AppSettings) -> shapes.Route:
     routing = settings.routing_config
     queue, channel = routing.destination(task.name, task.queue or settings.default_queue)
     route = routing.route(task.name)

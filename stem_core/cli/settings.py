@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import typer
 
 from stem_core.cli import options, output
+
+if TYPE_CHECKING:
+    from stem_core.cli import shapes
 
 _COLUMNS = {"key": "SETTING", "value": "VALUE", "origin": "FROM"}
 
@@ -22,7 +27,7 @@ def settings(target: options.Target, *, as_json: options.Json = False) -> None:
     stem.toml, and that before the default.
     """
     composed = target.compose().app
-    rows = [
+    rows: list[shapes.Setting] = [
         {
             "key": row.key,
             "value": row.value,

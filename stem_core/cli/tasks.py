@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import inspect
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from stem_core.cli import common, options, output
 
 if TYPE_CHECKING:
+    from stem_core.cli import shapes
     from stem_core.settings import AppSettings
     from stem_core.tasks import AnyTask
 
@@ -54,7 +55,7 @@ def tasks(
         output.show(rows, _COLUMNS, as_json=as_json)
 
 
-def _row(task: AnyTask, settings: AppSettings) -> dict[str, Any]:
+def _row(task: AnyTask, settings: AppSettings) -> shapes.Task:
     defaults = task.defaults
     return {
         "name": task.name,

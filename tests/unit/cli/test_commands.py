@@ -179,18 +179,12 @@ def test_settings_name_each_origin(stem, write, monkeypatch):
     assert found["worker.prefetch"][1] == "default"
 
 
-def test_the_keys_of_settings_are_stable(stem):
-    rows = json.loads(stem("settings", "--json", "-p", "").out)
-    assert {tuple(row) for row in rows} == {("key", "value", "origin", "variable", "accepts", "help")}
-
-
 def test_settings_in_a_pipe(stem):
     assert "default_queue\tdefault\tdefault\n" in stem("settings", "-p", "").out
 
 
 def test_plugins(stem, shared):
     rows = json.loads(stem("plugins", "--json", *shared).out)
-    assert [list(row) for row in rows] == [["name", "distribution", "version", "state", "provides", "why"]] * len(rows)
     found = {row["name"]: row for row in rows}
     assert found["builtin"]["state"] == found["acme_shared.plugin"]["state"] == "loaded"
     assert "broker shared://" in found["acme_shared.plugin"]["provides"]
