@@ -88,6 +88,12 @@ def test_usage_errors_exit_2(stem, arguments):
     assert "Traceback" not in done.err
 
 
+def test_the_app_goes_behind_the_command(stem):
+    done = stem("-A", "tasks:app", "worker")
+    assert (done.code, done.out) == (2, "")
+    assert "'-A': it goes behind the command, as in: stem worker -A tasks:app\n" in done.err
+
+
 def test_options_before_something_that_is_no_app_are_a_usage_error(stem):
     done = stem("worker", "-c", "5", "ping")
     assert (done.code, done.out) == (2, "")
