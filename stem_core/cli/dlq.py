@@ -122,7 +122,7 @@ class Choice(Filter):
         Raises:
             ConfigurationError: nothing was chosen, or ids and something else.
         """
-        if self.ids and not (self.empty and not self.everything):
+        if self.ids and (self.everything or not self.empty):
             raise ConfigurationError("ids and options both choose dead letters", hint="give ids, or options")
         if self.everything and not self.empty:
             raise ConfigurationError("--all and other options both choose dead letters", hint="leave one of them out")

@@ -101,7 +101,9 @@ def command(function: Callable[..., None], parameters: Iterable[Parameter] | Non
 
     ``parameters`` are for a function that takes any by name, and so does not tell them in its signature.
     """
-    own = list(parameters or inspect.signature(function, eval_str=True).parameters.values())
+    if parameters is None:
+        parameters = inspect.signature(function, eval_str=True).parameters.values()
+    own = list(parameters)
     groups: dict[str, type[Group]] = {one.name: one.annotation for one in own if _is_group(one.annotation)}
     fields = {name: _fields(group) for name, group in groups.items()}
     # By name, so that one without a default may follow one with it.
