@@ -46,6 +46,12 @@ class Keys:
             keys += self.queue(queue)
         return tuple(keys)
 
+    def to_run_at_once(self, queue: str, priority: int, id: str) -> tuple[bytes, ...]:
+        """What the script ``publish_one`` gets."""
+        keys = self.queue(queue)
+        stream = keys[len(QUEUE_KEYS) + priority]
+        return (self.jobs, self.queues, keys[DELAYED], keys[WAKE], keys[LEVELS], stream, self.outcome(id))
+
     def wake(self, queue: str) -> bytes:
         """The list that those who wait for the queue read."""
         return self.queue(queue)[WAKE]
@@ -82,4 +88,4 @@ class Keys:
         return f"{self._session}{id}".encode()
 
 
-WAKE = QUEUE_KEYS.index("wake")
+LEVELS, DELAYED, WAKE = (QUEUE_KEYS.index(name) for name in ("levels", "delayed", "wake"))

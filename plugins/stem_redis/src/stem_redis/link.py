@@ -181,19 +181,20 @@ class Link:
         """
         connection = self.connection or await self.open()
         command = self._evaluation(name, keys, arguments)
-        return await self._finish(
-            connection, connection.send("EVALSHA", self._scripts[name].sha, *command), name, command
-        )
+        sent = connection.send("EVALSHA", self._scripts[name].sha, *command)
+        if urgent:
+            connection.flush()
+        return await self._finish(connection, sent, name, command)
 
     def post(
         self,
         name: str,
         keys: Sequence[Argument],
         arguments: Sequence[Argument],
-        done: Callable[[Exception | None], None],
+        done: Callable[[Any], None],
     ) -> bool:
-        """Send a script now, and call ``done`` in the turn in which its reply comes. False, and nothing is sent,
-        without a connection."""
+        """Send a script now, and call ``done`` with its reply, or the exception that came instead, in the turn in
+        which it comes. False, and nothing is sent, without a connection."""
         connection = self.connection
         if connection is None:
             return False
@@ -201,10 +202,10 @@ class Link:
 
         def on_reply(reply: Any) -> None:
             if not isinstance(reply, Exception):
-                done(None)
+                done(reply)
             elif isinstance(reply, hiredis.ReplyError) and code_of(reply) == "NOSCRIPT":
                 again = asyncio.ensure_future(self.call("EVAL", self._scripts[name].source, *command))
-                again.add_done_callback(lambda task: done(_error_of(task)))
+                again.add_done_callback(lambda task: done(_outcome_of(task)))
             else:
                 done(self._failure(connection, reply))
 
@@ -255,8 +256,10 @@ class Link:
             await connection.closed
 
 
-def _error_of(task: asyncio.Task[Any]) -> Exception | None:
+def _outcome_of(task: asyncio.Task[Any]) -> Any:
     if task.cancelled():
         return StoreUnavailable("the call was cancelled")
     error = task.exception()
-    return error if error is None or isinstance(error, Exception) else StoreUnavailable(str(error))
+    if error is None:
+        return task.result()
+    return error if isinstance(error, Exception) else StoreUnavailable(str(error))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 from stem_core.model import Message
 from stem_redis.bodies import milliseconds, pack
@@ -35,10 +36,11 @@ class _Batch:
         """There are so many portions to be stored."""
         self._left = portions
 
-    def done(self, error: Exception | None) -> None:
-        """One portion was stored, or not."""
+    def done(self, answer: object) -> None:
+        """One portion was stored, or ``answer`` is the error that says why not."""
         self._left -= 1
-        self._error = self._error or error
+        if isinstance(answer, Exception):
+            self._error = self._error or answer
         if self._left:
             return
         self._stored()
@@ -87,16 +89,32 @@ class Publisher:
         portions = list(_portions(batch.messages))
         batch.begin(len(portions))
         for queue, messages in portions:
-            arguments: list[Argument] = [queue]
-            for message in messages:
-                delay = message.delay
-                when = f"{message.priority}" if delay <= 0 else f"{message.priority},{milliseconds(delay)}"
-                arguments += (message.id, when, pack(message))
-            keys = self._keys.head(queue) + tuple(self._keys.outcomes([message.id for message in messages]))
-            if not self._store.commands.post("publish", keys, arguments, batch.done):
-                task = self._loop.create_task(self._send_later(batch, keys, arguments))
-                self._tasks.add(task)
-                task.add_done_callback(self._tasks.discard)
+            if len(messages) != 1 or messages[0].delay > 0 or not self._send_one(batch, messages[0]):
+                self._send_some(batch, queue, messages)
+
+    def _send_one(self, batch: _Batch, message: Message) -> bool:
+        keys = self._keys.to_run_at_once(message.queue, message.priority, message.id)
+        arguments = (message.queue, message.id, message.priority, pack(message))
+
+        def stored(answer: Any) -> None:
+            if answer == 0:
+                self._send_some(batch, message.queue, (message,))
+            else:
+                batch.done(answer)
+
+        return self._store.commands.post("publish_one", keys, arguments, stored)
+
+    def _send_some(self, batch: _Batch, queue: str, messages: Sequence[Message]) -> None:
+        arguments: list[Argument] = [queue]
+        for message in messages:
+            delay = message.delay
+            when = f"{message.priority}" if delay <= 0 else f"{message.priority},{milliseconds(delay)}"
+            arguments += (message.id, when, pack(message))
+        keys = self._keys.head(queue) + tuple(self._keys.outcomes([message.id for message in messages]))
+        if not self._store.commands.post("publish", keys, arguments, batch.done):
+            task = self._loop.create_task(self._send_later(batch, keys, arguments))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
 
     def _stored(self) -> None:
         self._under_way -= 1

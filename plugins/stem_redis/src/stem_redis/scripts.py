@@ -11,8 +11,8 @@ from stem_core.model._value import value
 
 #: The scripts by name. ``clock``, ``queue`` and ``outcome`` are parts that others use.
 NAMES = (
-    "publish", "claim", "recover", "settle", "extend", "look", "depth", "fetch", "peek", "drop", "replay", "move",
-    "record", "results", "await", "forget", "state", "send", "place", "news",
+    "publish", "publish_one", "claim", "recover", "settle", "extend", "look", "depth", "fetch", "peek", "drop",
+    "replay", "move", "record", "results", "await", "forget", "state", "send", "place", "news",
 )  # fmt: skip
 
 

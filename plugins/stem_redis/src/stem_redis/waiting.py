@@ -19,6 +19,16 @@ _TERMINAL = b"t"
 assert TaskState.SUCCEEDED.terminal
 
 
+class _Wait:
+    """Somebody who waits for one id."""
+
+    def __init__(self) -> None:
+        #: Set when there is news of the id.
+        self.news = asyncio.Event()
+        #: Its status, where the publication carried it.
+        self.status: bytes | None = None
+
+
 class ResultWaiters:
     """Who waits in this session, and the one channel on which it hears of results."""
 
@@ -26,7 +36,7 @@ class ResultWaiters:
         self._store = store
         self._keys = keys
         self._channel = keys.session(store.session)
-        self._waiting: dict[str, set[asyncio.Event]] = {}
+        self._waiting: dict[str, set[_Wait]] = {}
         self._listening = False
 
     async def wait(self, id: str, timeout: float) -> bytes:
@@ -35,36 +45,40 @@ class ResultWaiters:
         deadline = loop.time() + timeout
         if timeout <= 0:
             return (await self._look(id, again=0))[1]
-        with self._heard_of(id) as finished:
+        ended = False
+        with self._heard_of(id) as wait:
             # First listen, then look: what ends in between is heard.
             await self._listen()
-            body = b""
             try:
                 while True:
-                    finished.clear()
-                    kind, body = await self._look(id, again=_FORGOTTEN)
+                    wait.news.clear()
+                    kind, status = await self._look(id, again=_FORGOTTEN)
                     left = deadline - loop.time()
-                    if kind == _TERMINAL or left <= 0:
-                        break
+                    ended = kind == _TERMINAL
+                    if ended or left <= 0:
+                        return status
                     try:
                         async with asyncio.timeout(min(left, _LOOK_AGAIN)):
-                            await finished.wait()
+                            await wait.news.wait()
                     except TimeoutError:
                         continue
+                    if wait.status is not None:
+                        ended = True
+                        return wait.status
             finally:
-                if len(self._waiting[id]) == 1:
+                # The server forgets those who wait for what has ended.
+                if not ended and len(self._waiting[id]) == 1:
                     self._forget(id)
-            return body
 
     @contextmanager
-    def _heard_of(self, id: str) -> Iterator[asyncio.Event]:
-        finished = asyncio.Event()
-        self._waiting.setdefault(id, set()).add(finished)
+    def _heard_of(self, id: str) -> Iterator[_Wait]:
+        wait = _Wait()
+        self._waiting.setdefault(id, set()).add(wait)
         try:
-            yield finished
+            yield wait
         finally:
             waiting = self._waiting[id]
-            waiting.discard(finished)
+            waiting.discard(wait)
             if not waiting:
                 del self._waiting[id]
 
@@ -73,14 +87,26 @@ class ResultWaiters:
         await self._store.ears.join(self._channel, self._heard)
 
     def _heard(self, text: bytes) -> None:
-        # An empty text: something may have been missed.
-        for id in text.decode().split() or tuple(self._waiting):
-            for finished in self._waiting.get(id, ()):
-                finished.set()
+        if not text:
+            # Something may have been missed.
+            for waiting in self._waiting.values():
+                for wait in waiting:
+                    wait.news.set()
+        at = 0
+        while at < len(text):
+            line = text.index(b"\n", at)
+            id, size = text[at:line].decode().split(" ")
+            at = line + 1
+            status = None
+            if size != "-":
+                status, at = text[at : at + int(size)], at + int(size)
+            for wait in self._waiting.get(id, ()):
+                wait.status = status
+                wait.news.set()
 
     async def _look(self, id: str, *, again: int) -> tuple[bytes, bytes]:
         kind, body = await self._store.run(
-            "await", (self._keys.waiters, self._keys.outcome(id)), (id, self._channel, again)
+            "await", (self._keys.waiters, self._keys.outcome(id)), (id, self._channel, again), urgent=True
         )
         return kind, body
 

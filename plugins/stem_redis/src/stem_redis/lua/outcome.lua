@@ -1,7 +1,8 @@
 -- What is kept of an id at its own key: last run|marked until|token that acked it|run|kind|kept until, a line feed, and
 -- the status as JSON. The last three and the JSON are empty without a status.
 -- Kinds: r running, t terminal, o other.
-local O = {}
+-- CARRIED: a status of more bytes is not told to who waits for it, who fetches it then.
+local O = {CARRIED = 16384}
 
 function O.parse(value)
   local last, marked, token, run, kind, kept, at = string.match(
@@ -42,23 +43,32 @@ function O.supersedes(run, kind, old, now)
   return old.kind ~= 't'
 end
 
--- Tell the sessions that wait for these ids, each by one publication. KEYS[3] is the hash of who waits.
-function O.tell(waiters, ids)
+-- Tell the sessions that wait for these ids, each by one publication: for every id a line with the size of its status,
+-- then the status; a dash, and no status, where it is large. Nobody waits for them any more then.
+function O.tell(waiters, ids, statuses)
   if #ids == 0 or redis.call('EXISTS', waiters) == 0 then
     return
   end
   local sessions, order = {}, {}
-  local waiting = redis.call('HMGET', waiters, unpack(ids))
+  local waiting, told = redis.call('HMGET', waiters, unpack(ids)), {}
   for n, names in ipairs(waiting) do
-    for name in string.gmatch(names or '', '%S+') do
-      if not sessions[name] then
-        sessions[name] = {}
-        order[#order + 1] = name
+    if names then
+      local status = statuses[n]
+      local text = #status > O.CARRIED and ids[n] .. ' -\n' or ids[n] .. ' ' .. #status .. '\n' .. status
+      for name in string.gmatch(names, '%S+') do
+        if not sessions[name] then
+          sessions[name] = {}
+          order[#order + 1] = name
+        end
+        table.insert(sessions[name], text)
       end
-      table.insert(sessions[name], ids[n])
+      told[#told + 1] = ids[n]
     end
   end
   for _, name in ipairs(order) do
-    redis.call('PUBLISH', name, table.concat(sessions[name], ' '))
+    redis.call('PUBLISH', name, table.concat(sessions[name]))
+  end
+  if #told > 0 then
+    redis.call('HDEL', waiters, unpack(told))
   end
 end

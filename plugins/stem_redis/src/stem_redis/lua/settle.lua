@@ -23,7 +23,7 @@ local outcomes = redis.call('MGET', unpack(KEYS, OUTCOME + 1))
 local S = {
   now = now, exact = exact, window = window, marked = string.format('%.0f', now + window), queue = queue, orders = {},
   changed = {}, bodies = {}, delayed = {}, suspects = {}, dead = {}, settled = {}, gone = {}, no_lease = {},
-  no_suspect = {}, no_aside = {}, entries = {}, finished = {}, woken = 0, sooner = false,
+  no_suspect = {}, no_aside = {}, entries = {}, finished = {}, statuses = {}, woken = 0, sooner = false,
 }
 
 function S.put(list, a, b)
@@ -59,6 +59,7 @@ function S.record(id, old, what, body)
   old.run, old.kind, old.kept, old.body = tonumber(what.run), what.kind, S.now + what.ttl, body
   if what.kind == 't' then
     table.insert(S.finished, id)
+    table.insert(S.statuses, body)
   end
   return true
 end
@@ -145,7 +146,8 @@ function S.settled_before(old, token)
 end
 
 local verdicts, applied = {}, {}
-local gone, no_lease, finished, orders, marked = S.gone, S.no_lease, S.finished, S.orders, S.marked
+local gone, no_lease, finished, statuses = S.gone, S.no_lease, S.finished, S.statuses
+local orders, marked = S.orders, S.marked
 for n = 1, count do
   local at = FIRST + (n - 1) * STRIDE
   local id, token, record, old = ids[n], ARGV[at + 1], records[n], outcomes[n]
@@ -179,7 +181,7 @@ for n = 1, count do
             .. ARGV[at + 3],
           'PX', what.expires)
         if what.kind == 't' then
-          finished[#finished + 1] = id
+          finished[#finished + 1], statuses[#statuses + 1] = id, ARGV[at + 3]
         end
       else
         S.ack(KEYS[OUTCOME + n], old, id, token, what, ARGV[at + 3])
@@ -226,5 +228,5 @@ end
 if S.woken > 0 or S.sooner then
   Q.ring(queue, math.max(S.woken, 1))
 end
-O.tell(KEYS[OUTCOME], finished)
+O.tell(KEYS[OUTCOME], finished, statuses)
 return verdicts
