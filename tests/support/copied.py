@@ -7,6 +7,7 @@ with the copy's exit code.
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import signal
@@ -14,10 +15,24 @@ import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import attrs
 
+from stem_core.cli.main import main
+
+#: What nearly every command imports.
+IMPORTED = (
+    "stem_core.bootstrap",
+    "stem_core.builtin.plugin",
+    "stem_core.plugins.runtime",
+    "stem_core.worker.logs",
+    "stem_core.worker.worker",
+    "stem_redis.opening",
+    "stem_sqlite.opening",
+)
 #: A command that takes longer, in seconds, is ended by SIGALRM.
 PATIENCE = 30
 
@@ -65,6 +80,7 @@ def original(environment: Mapping[str, str]) -> Iterator[Original]:
 
 def _serve() -> None:
     """Returns in a copy, which is to be the command now; the original ends here."""
+    gc.freeze()
     for line in sys.stdin:
         if (copy := os.fork()) == 0:
             return _become(json.loads(line))
@@ -72,7 +88,7 @@ def _serve() -> None:
     sys.exit()
 
 
-def _become(asked: dict[str, object]) -> None:
+def _become(asked: dict[str, Any]) -> None:
     signal.alarm(PATIENCE)
     folder, arguments, environment, streams = (asked[key] for key in ("folder", "arguments", "environment", "streams"))
     os.chdir(folder)
@@ -87,11 +103,7 @@ def _become(asked: dict[str, object]) -> None:
 
 
 if __name__ == "__main__":
-    import stem_core.bootstrap
-    import stem_core.cli.main
-    import stem_core.worker.worker
-    import stem_redis.opening
-    import stem_sqlite.opening
-
+    for module in IMPORTED:
+        import_module(module)
     _serve()
-    stem_core.cli.main.main()
+    main()
