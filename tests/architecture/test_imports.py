@@ -72,10 +72,22 @@ def test_pulls_in_no_driver_and_no_terminal(statement):
 
 
 def test_the_command_line_starts_without_worker_client_and_plugins():
-    done = python("-c", "import stem_core.cli.main, sys; print(*sys.modules)")
+    program = "import sys; from stem_core.cli.main import *; command_line(*COMMANDS); print(*sys.modules)"
+    done = python("-c", program)
     assert done.returncode == 0, done.stderr
     heavy = {"stem_core.worker", "stem_core.client", "stem_core.plugins", "stem_core.builtin", "asyncio", "rich"}
     assert not set(done.stdout.split()) & heavy
+
+
+def test_a_command_is_made_without_the_others():
+    program = (
+        "import sys, atexit; atexit.register(lambda: print(*sys.modules, file=sys.stderr)); import stem_core.cli.main"
+    )
+    done = python("-c", f"{program}; stem_core.cli.main.main(['plugins', '--help'])")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("Usage: stem plugins")
+    made = {name for name in done.stderr.split() if name.startswith("stem_core.cli.")}
+    assert made == {f"stem_core.cli.{name}" for name in ("main", "options", "output", "common", "plugins")}
 
 
 def test_loading_every_plugin_imports_no_driver():
