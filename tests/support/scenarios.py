@@ -65,7 +65,7 @@ async def zombie(site: Site, task: str, *, finished: bool) -> None:
     zombie = site.worker("-c", "4", "--prefetch", "2", lease="2s")
     ids = await site.enqueue(task, str(site.folder), count=6)
     site.ledger.wait_for("start", 4)
-    zombie.signal(signal.SIGSTOP)
+    site.freeze(zombie)
     heir = site.worker("-c", "6")
     if finished:
         site.open_door(heir)
