@@ -12,9 +12,10 @@ HEAVY = {"typer", "rich", "click", "sqlite3", "redis", "hiredis", "asyncpg", "cr
 # One interpreter, which has what others wrote already, forks a child for each module: two hundred that begin with
 # nothing would cost a minute.
 IMPORT_EACH = """
-import asyncio, importlib, os, sys, traceback
+import asyncio, gc, hmac, importlib, os, pkgutil, secrets, sys, traceback
 import attrs, hiredis, hypothesis, msgspec, pluggy, pytest, rich.console, rich.progress, rich.table, sqlite3, typer
 assert not any(name.startswith("stem_") for name in sys.modules)
+gc.disable()
 failed = 0
 for name in sys.argv[1:]:
     if (child := os.fork()) == 0:
