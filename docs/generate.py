@@ -13,11 +13,13 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from types import NoneType, UnionType
+from typing import Any, get_args, get_origin, get_type_hints, is_typeddict
 
 import attrs
 
 from stem_core import contracts, errors
+from stem_core.cli import shapes
 from stem_core.plugins import hookspecs
 from stem_core.settings import APP, WORKER, SettingsSection
 from stem_core.signals import Signals
@@ -43,6 +45,7 @@ def pages() -> dict[str, Callable[[], str]]:
         "signals.md": signals,
         "contracts.md": contract_overview,
         "cli.md": command_line,
+        "json.md": json_shapes,
     }
 
 
@@ -270,6 +273,51 @@ def command_line() -> str:
         + shown.replace("# `stem`\n\n", "", 1).replace("```console", "```text").strip()
         + "\n"
     )
+
+
+def json_shapes() -> str:
+    """What each command writes with ``--json``."""
+    commands: dict[type, list[str]] = {}
+    for command, shape in shapes.WRITTEN.items():
+        commands.setdefault(shape, []).append(command)
+    parts = [
+        _title("JSON of the commands"),
+        """
+With `--json` a command writes one array of objects to standard output: one object for each thing that it shows, none
+where there is nothing to show. Messages and errors go to standard error as without it, and the exit codes are the same.
+The text is ASCII.
+
+The keys are stable: more may come, but none of these is renamed, left out or given another type. Each is always there,
+with null where there is no value. Times are texts as ISO 8601 in UTC, such as `2026-03-01T09:30:00.000+00:00`.
+""",
+    ]
+    titles = {shape: ", ".join(f"`stem {name}`" for name in names) for shape, names in commands.items()}
+    titles |= {shape: f"The object `{shape.__name__.lower()}`" for shape in (shapes.Error, shapes.Progress)}
+    for shape, title in titles.items():
+        parts.append(f"\n## {title}\n\n{_prose(inspect.getdoc(shape) or '')}\n\n{_keys(shape)}")
+    return "".join(parts)
+
+
+def _keys(shape: type) -> str:
+    rows = []
+    for key, hint in get_type_hints(shape, include_extras=True).items():
+        kind, means = get_args(hint)
+        rows.append([f"`{key}`", _json_type(kind), means])
+    return _table(["key", "type", "means"], rows)
+
+
+def _json_type(kind: Any) -> str:
+    """The type of a value in the words of JSON."""
+    if is_typeddict(kind):
+        return f"[object](#the-object-{kind.__name__.lower()})"
+    if isinstance(kind, UnionType):
+        return " or ".join(_json_type(one) for one in get_args(kind))
+    if get_origin(kind) is list:
+        return f"array of {_json_type(get_args(kind)[0])}s"
+    if get_origin(kind) is dict:
+        return f"object of {_json_type(get_args(kind)[1])}s"
+    names = {str: "string", int: "integer", float: "number", bool: "boolean", NoneType: "null", Any: "any"}
+    return names[kind]
 
 
 def _title(title: str) -> str:

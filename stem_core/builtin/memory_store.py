@@ -36,11 +36,14 @@ from stem_core.model import (
     Subscription,
     TaskStatus,
     Verdict,
+    constructor,
     supersedes,
 )
 
 # One counter for all stores of the process: a token is never handed out twice.
 _TOKENS = itertools.count(1)
+
+_receipt, _delivery = constructor(Receipt), constructor(Delivery)
 
 _stores: dict[tuple[str, str], MemoryStore] = {}
 _stores_lock = threading.Lock()
@@ -234,8 +237,8 @@ class MemoryStore:
 
     def record(self, status: TaskStatus, now: float) -> None:
         """Keep the status where it supersedes what is there, and tell who waits for a terminal one."""
-        old = self.results.get(status.id, now)
-        if old is not None and not supersedes(status, old):
+        old = self.results.entries.get(status.id)
+        if old is not None and old[0] > now and not supersedes(status, old[1]):
             return
         self.results.put(status.id, status, now + status.ttl)
         if self.result_waiters and status.state.terminal:
@@ -266,8 +269,8 @@ def _deliver(entry: Entry, granted: dict[str, Entry], now: float, end: float) ->
     entry.grant = granted
     entry.run = run = entry.run + 1
     message = entry.message
-    receipt = entry.receipt = Receipt(id=message.id, queue=entry.queue.name, run=run, token=f"{run}.{next(_TOKENS)}")
-    return Delivery(
+    receipt = entry.receipt = _receipt(id=message.id, queue=entry.queue.name, run=run, token=f"{run}.{next(_TOKENS)}")
+    return _delivery(
         message=message,
         receipt=receipt,
         attempt=entry.attempt,

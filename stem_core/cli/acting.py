@@ -6,7 +6,6 @@ import signal
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
-from typing import Annotated
 
 import attrs
 import typer
@@ -16,8 +15,6 @@ from stem_core.errors import ConfigurationError
 
 #: From here on work is long enough for a bar.
 LONG = 1_000
-
-Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 
 
 def confirm(question: str, *, yes: bool) -> None:

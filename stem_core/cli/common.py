@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Coroutine, Mapping
-from typing import TYPE_CHECKING, Any, TypeVar
+from collections.abc import Coroutine
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 import typer
 
@@ -19,54 +19,12 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-def compose_app(
-    app: str | None,
-    broker: str | None,
-    backend: str | None,
-    namespace: str | None,
-    plugins: list[str] | None,
-    *,
-    settings: Mapping[str, Any] | None = None,
-    app_needed: bool = False,
-) -> Composition:
-    """The app of the options that every command takes, and of more ``settings`` by dotted key."""
-    from stem_core.bootstrap import CommandLine, compose
-
-    line = CommandLine(
-        app=app,
-        settings={
-            "broker_url": broker,
-            "result_backend_url": backend,
-            "namespace": namespace,
-            **(settings or {}),
-        },
-        plugins=None if plugins is None else tuple(plugins),
-    )
-    return compose(line, app_needed=app_needed)
-
-
 def refuse_options_before(ctx: typer.Context) -> None:
     """Refuse options that stand between a command and the one below it: they would say nothing to that."""
     if any(ctx.params.values()):
         raise typer.BadParameter(
             f"options go behind the command: {ctx.command_path} {ctx.invoked_subcommand} ..., not before it"
         )
-
-
-def opened(
-    app: str | None, broker: str | None, backend: str | None, namespace: str | None, plugins: list[str] | None
-) -> Composition:
-    """As :func:`compose_app`, for commands that look into the stores that workers and producers share.
-
-    Raises:
-        ConfigurationError: a store is private to one process.
-    """
-    from stem_core.bootstrap import require_shared
-
-    show_warnings()
-    composed = compose_app(app, broker, backend, namespace, plugins)
-    require_shared(composed.app.runtime, "a command")
-    return composed
 
 
 def run(work: Coroutine[Any, Any, T]) -> T:
@@ -112,6 +70,14 @@ def span(option: str, text: str | None) -> float | None:
         return parser(text)
     except parsers.NotAccepted:
         raise InvalidOption(option, text, parser.accepts) from None
+
+
+@overload
+def moment(seconds: float) -> str: ...
+
+
+@overload
+def moment(seconds: float | None) -> str | None: ...
 
 
 def moment(seconds: float | None) -> str | None:

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import attrs
 import typer
 
 from stem_core.cli import acting, common, messages, options, output
 from stem_core.errors import ConfigurationError
+from stem_core.model._value import value
 
 if TYPE_CHECKING:
     from stem_core.bootstrap import Composition
+    from stem_core.cli import shapes
     from stem_core.control import DeadLetters, DeadLetterView, Selected, Selection
 
 _COLUMNS = {
@@ -67,43 +69,82 @@ def register(cli: typer.Typer) -> None:
     )
 
 
-_ID = typer.Argument(metavar="ID", help="The job's id.", show_default=False)
-_IDS = typer.Argument(metavar="[ID]...", help="Ids of jobs; instead of the choice by options.", show_default=False)
 _QUEUE = typer.Option("--queue", "-Q", metavar="NAME", help="Only those of this queue; may be repeated.")
 _SINCE = typer.Option("--since", metavar="TIME", help="Only those given up within this time: 30m, 2h, 1d or seconds.")
 _TASK = typer.Option("--task", metavar="GLOB", help="Only those of these tasks: shop.*, shop.mail.send_*.")
+_IDS = typer.Argument(metavar="[ID]...", help="Ids of jobs; instead of the choice by options.", show_default=False)
 _ALL = typer.Option("--all", help="All of them.")
 _DRY = typer.Option("--dry-run", help="Only show which, by queue, task and reason.")
+_ID = typer.Argument(metavar="ID", help="The job's id.", show_default=False)
 _LIMIT = typer.Option("--limit", "-n", min=1, metavar="N", help="No more than so many.")
 _PAYLOAD = typer.Option("--payload", help="Show the arguments, decoded; they may hold secrets.")
 
-Ids = Annotated[list[str] | None, _IDS]
-Queues = Annotated[list[str] | None, _QUEUE]
-Since = Annotated[str | None, _SINCE]
-Task = Annotated[str | None, _TASK]
+
+@value
+class Filter(options.Group):
+    """Which dead letters to look at."""
+
+    queue: Annotated[list[str] | None, _QUEUE] = None
+    since: Annotated[str | None, _SINCE] = None
+    task: Annotated[str | None, _TASK] = None
+
+    @property
+    def empty(self) -> bool:
+        """Whether all of them pass it."""
+        return not self.queue and self.since is None and self.task is None
+
+    def selection(self, ids: Sequence[str] = ()) -> Selection:
+        """It and these ids, checked."""
+        from stem_core.control import Selection
+        from stem_core.model import check_id, check_queue
+
+        return Selection(
+            ids=tuple(check_id("task id", id) for id in ids),
+            queues=tuple(check_queue(queue) for queue in self.queue or ()),
+            within=common.span("--since", self.since),
+            task=self.task,
+        )
 
 
+@value
+class Choice(Filter):
+    """Which dead letters to do something with, and how."""
+
+    ids: Annotated[list[str] | None, _IDS] = None
+    everything: Annotated[bool, _ALL] = False
+    dry_run: Annotated[bool, _DRY] = False
+    yes: options.Yes = False
+    as_json: options.Json = False
+
+    def chosen(self) -> Selection:
+        """What was chosen; something has to be said.
+
+        Raises:
+            ConfigurationError: nothing was chosen, or ids and something else.
+        """
+        if self.ids and (self.everything or not self.empty):
+            raise ConfigurationError("ids and options both choose dead letters", hint="give ids, or options")
+        if self.everything and not self.empty:
+            raise ConfigurationError("--all and other options both choose dead letters", hint="leave one of them out")
+        if not (self.everything or self.ids) and self.empty:
+            raise ConfigurationError(
+                "no dead letters were chosen", hint="give ids, --queue, --since or --task, or --all for all of them"
+            )
+        return self.selection(self.ids or ())
+
+
+@options.command
 def list_(
-    queue: Queues = None,
-    since: Since = None,
-    task: Task = None,
-    limit: Annotated[int, _LIMIT] = 100,
-    as_json: options.Json = False,
-    app: options.App = None,
-    broker: options.Broker = None,
-    backend: options.Backend = None,
-    namespace: options.Namespace = None,
-    plugins: options.Plugins = None,
+    *, wanted: Filter, limit: Annotated[int, _LIMIT] = 100, as_json: options.Json = False, target: options.Target
 ) -> None:
     """List dead letters, by queue and oldest first."""
-    selection = _selection(None, queue, since, task)
-    composed = common.opened(app, broker, backend, namespace, plugins)
+    selection = wanted.selection()
+    composed = target.shared()
     views, now = common.run(_list(composed, selection, limit + 1))
     rows = [messages.dead_letter_row(view) for view in views[:limit]]
-    if not as_json:
-        ages = [common.age(max(0.0, now - view.died_at)) for view in views]
-        rows = [{**messages.for_people(row), "died": f"{age} ago"} for row, age in zip(rows, ages, strict=False)]
-    output.show(rows, _COLUMNS, as_json=as_json)
+    ages = [common.age(max(0.0, now - view.died_at)) for view in views]
+    shown = [{**messages.for_people(row), "died": f"{age} ago"} for row, age in zip(rows, ages, strict=False)]
+    output.show(rows if as_json else shown, _COLUMNS, as_json=as_json)
     if len(views) > limit:
         output.message(f"there are more than these {limit:,}: --limit N shows more of them")
 
@@ -118,25 +159,22 @@ async def _list(composed: Composition, selection: Selection, limit: int) -> tupl
         return views, await letters.now()
 
 
+@options.command
 def show(
     id: Annotated[str, _ID],
+    *,
     payload: Annotated[bool, _PAYLOAD] = False,
     as_json: options.Json = False,
-    app: options.App = None,
-    broker: options.Broker = None,
-    backend: options.Backend = None,
-    namespace: options.Namespace = None,
-    plugins: options.Plugins = None,
+    target: options.Target,
 ) -> None:
     """Show all that is known of one dead letter, with the traceback where the result backend has it."""
     from stem_core.model import check_id
 
     check_id("task id", id)
-    composed = common.opened(app, broker, backend, namespace, plugins)
+    composed = target.shared()
     row = messages.whole_dead_letter(common.run(_get(composed, id)), payload=payload)
-    if not as_json:
-        row = {**messages.for_people(row), "traceback": row["error"] and row["error"]["traceback"]}
-    output.record(row, _LABELS, as_json=as_json)
+    shown = {**messages.for_people(row), "traceback": row["error"] and row["error"]["traceback"]}
+    output.record(row if as_json else shown, _LABELS, as_json=as_json)
 
 
 async def _get(composed: Composition, id: str) -> DeadLetterView:
@@ -144,53 +182,25 @@ async def _get(composed: Composition, id: str) -> DeadLetterView:
         return await letters.get(id)
 
 
-def replay(
-    ids: Ids = None,
-    queue: Queues = None,
-    since: Since = None,
-    task: Task = None,
-    everything: Annotated[bool, _ALL] = False,
-    dry_run: Annotated[bool, _DRY] = False,
-    yes: acting.Yes = False,
-    as_json: options.Json = False,
-    app: options.App = None,
-    broker: options.Broker = None,
-    backend: options.Backend = None,
-    namespace: options.Namespace = None,
-    plugins: options.Plugins = None,
-) -> None:
+@options.command
+def replay(choice: Choice, target: options.Target) -> None:
     """Put dead letters back into their queues: the same ids and arguments, from attempt 1.
 
     Choose them by id, by --queue, --since and --task, or take --all. Ctrl-C stops between two steps and says how many
     were put back; the same command again does the rest.
     """
-    selection = _selection(ids, queue, since, task, everything=everything)
-    composed = common.opened(app, broker, backend, namespace, plugins)
     # Ids that were typed one by one are answer enough.
-    action = _Action(verb="put back", doing="putting back", question="Put {} back into their queues?", sure=bool(ids))
-    common.run(action.run(composed, selection, dry_run=dry_run, yes=yes, as_json=as_json))
+    action = _Action(
+        verb="put back", doing="putting back", question="Put {} back into their queues?", sure=bool(choice.ids)
+    )
+    action.start(choice, target)
 
 
-def purge(
-    ids: Ids = None,
-    queue: Queues = None,
-    since: Since = None,
-    task: Task = None,
-    everything: Annotated[bool, _ALL] = False,
-    dry_run: Annotated[bool, _DRY] = False,
-    yes: acting.Yes = False,
-    as_json: options.Json = False,
-    app: options.App = None,
-    broker: options.Broker = None,
-    backend: options.Backend = None,
-    namespace: options.Namespace = None,
-    plugins: options.Plugins = None,
-) -> None:
+@options.command
+def purge(choice: Choice, target: options.Target) -> None:
     """Remove dead letters for good. Choose them as for `replay`."""
-    selection = _selection(ids, queue, since, task, everything=everything)
-    composed = common.opened(app, broker, backend, namespace, plugins)
     action = _Action(verb="removed", doing="removing", question="Remove {} for good?", sure=False)
-    common.run(action.run(composed, selection, dry_run=dry_run, yes=yes, as_json=as_json))
+    action.start(choice, target)
 
 
 @attrs.frozen(kw_only=True)
@@ -205,29 +215,37 @@ class _Action:
     #: Whether nobody need be asked.
     sure: bool
 
-    async def run(
-        self, composed: Composition, selection: Selection, *, dry_run: bool, yes: bool, as_json: bool
-    ) -> None:
+    def start(self, choice: Choice, target: options.Target) -> None:
         """Choose, ask, do, and tell; exits with 130 when it was stopped, with 1 when an id was none."""
+        selection = choice.chosen()
+        common.run(self._run(target.shared(), selection, choice))
+
+    async def _run(self, composed: Composition, selection: Selection, choice: Choice) -> None:
         async with _letters(composed) as letters:
             selected = await letters.select(selection)
             self._remark(selected)
-            if dry_run:
-                output.show(_groups(selected), _GROUPS, as_json=as_json)
+            if choice.dry_run:
+                output.show(_groups(selected), _GROUPS, as_json=choice.as_json)
                 output.message(
                     f"{acting.count(selected.total, 'dead letter')} would be {self.verb}; nothing was changed"
                 )
                 raise typer.Exit(1 if selected.missing else 0)
             progress = acting.Progress(what="dead letter", verb=self.verb, total=selected.total)
             if selected.total:
-                acting.confirm(self.question.format(acting.count(selected.total, "dead letter")), yes=yes or self.sure)
+                question = self.question.format(acting.count(selected.total, "dead letter"))
+                acting.confirm(question, yes=choice.yes or self.sure)
                 steps = letters.replay(selected) if self.verb == "put back" else letters.purge(selected)
                 await acting.carry_out(progress, self.doing, steps)
             elif not selected.missing:
                 output.message("there are no such dead letters")
-        if as_json:
-            row = {"selected": progress.total, "done": progress.done, "gone": progress.taken - progress.done}
-            output.show([{**row, "left": progress.total - progress.taken}], {}, as_json=True)
+        if choice.as_json:
+            row: shapes.Handled = {
+                "selected": progress.total,
+                "done": progress.done,
+                "gone": progress.taken - progress.done,
+                "left": progress.total - progress.taken,
+            }
+            output.show([row], {}, as_json=True)
         if not progress.complete:
             raise typer.Exit(130)
         if selected.missing:
@@ -240,44 +258,11 @@ class _Action:
             output.message(f"{selected.expired:,} of them have expired, and will be cancelled instead of run")
 
 
-def _groups(selected: Selected) -> list[dict[str, Any]]:
+def _groups(selected: Selected) -> list[shapes.Chosen]:
     return [
         {"queue": queue, "task": task or None, "reason": reason, "letters": count}
         for (queue, task, reason), count in sorted(selected.groups.items())
     ]
-
-
-def _selection(
-    ids: list[str] | None,
-    queues: list[str] | None,
-    since: str | None,
-    task: str | None,
-    *,
-    everything: bool | None = None,
-) -> Selection:
-    """What was chosen. With ``everything`` given, something has to be said.
-
-    Raises:
-        ConfigurationError: nothing was chosen, or ids and something else.
-    """
-    from stem_core.control import Selection
-    from stem_core.model import check_id, check_queue
-
-    by_option = bool(queues or since is not None or task is not None)
-    if ids and (by_option or everything):
-        raise ConfigurationError("ids and options both choose dead letters", hint="give ids, or options")
-    if everything and by_option:
-        raise ConfigurationError("--all and other options both choose dead letters", hint="leave one of them out")
-    if everything is False and not (ids or by_option):
-        raise ConfigurationError(
-            "no dead letters were chosen", hint="give ids, --queue, --since or --task, or --all for all of them"
-        )
-    return Selection(
-        ids=tuple(check_id("task id", id) for id in ids or ()),
-        queues=tuple(check_queue(queue) for queue in queues or ()),
-        within=common.span("--since", since),
-        task=task,
-    )
 
 
 @asynccontextmanager

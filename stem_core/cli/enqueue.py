@@ -11,6 +11,7 @@ from stem_core.cli import common, options, output, result
 from stem_core.errors import BadArguments, UnknownTask
 
 if TYPE_CHECKING:
+    from stem_core.cli import shapes
     from stem_core.client import Stem
     from stem_core.client.results import TaskHandle
     from stem_core.tasks import TaskCall
@@ -36,10 +37,12 @@ _EXPIRES = typer.Option(metavar="TIME", help="Do not start it when this much tim
 _ID = typer.Option("--id", metavar="ID", help="The job's id; the same id is the same job.")
 
 
+@options.command
 def enqueue(
     task: Annotated[str, typer.Argument(metavar="TASK", help="Name of the task, such as tasks.send_welcome.")],
     arguments: Annotated[str, _ARGUMENTS] = "[]",
-    app: options.App = None,
+    *,
+    target: options.Target,
     queue: Annotated[str | None, typer.Option(metavar="NAME", help="Instead of the task's own queue.")] = None,
     delay: Annotated[str | None, _DELAY] = None,
     priority: Annotated[int | None, _PRIORITY] = None,
@@ -49,25 +52,18 @@ def enqueue(
     timeout: Annotated[str | None, typer.Option(metavar="TIME", help="Wait no longer than this.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Enqueue a task that the app does not know.")] = False,
     as_json: options.Json = False,
-    broker: options.Broker = None,
-    backend: options.Backend = None,
-    namespace: options.Namespace = None,
-    plugins: options.Plugins = None,
 ) -> None:
     """Put one task into its queue and write the job's id.
 
     With an app (-A), its tasks are known: the name and the arguments are checked, and the task's own options hold.
     Without one, any name is taken and goes to --queue or the default queue.
     """
-    import asyncio
-
     from stem_core.bootstrap import require_shared
 
-    common.show_warnings()
     if timeout is not None and not wait:
         raise typer.BadParameter("--timeout is for --wait")
     seconds = common.span("--timeout", timeout)
-    composed = common.compose_app(app, broker, backend, namespace, plugins)
+    composed = target.compose()
     call = _call(
         composed.app,
         task,
@@ -84,7 +80,7 @@ def enqueue(
     if wait and queue is None:
         _refuse_broadcast(composed.app, task)
     require_shared(composed.app.runtime, "a job")
-    asyncio.run(_enqueue(composed.app, call, wait=wait, timeout=seconds, as_json=as_json))
+    common.run(_enqueue(composed.app, call, wait=wait, timeout=seconds, as_json=as_json))
 
 
 def _read(task: str, text: str) -> tuple[list[Any], dict[str, Any]]:
@@ -138,9 +134,13 @@ async def _enqueue(app: Stem, call: TaskCall[Any], *, wait: bool, timeout: float
     async with app.open():
         handle: TaskHandle[Any] = await app.submit(call)
         if not wait:
-            queue = (await handle.status()).queue if as_json else ""
             if as_json:
-                output.show([{"id": handle.id, "task": call.name, "queue": queue}], {}, as_json=True)
+                row: shapes.Enqueued = {
+                    "id": handle.id,
+                    "task": call.name,
+                    "queue": (await handle.status()).queue,
+                }
+                output.show([row], {}, as_json=True)
             else:
                 output.line(handle.id)
             return

@@ -9,6 +9,7 @@ import typer
 from stem_core.cli import common, options, output
 
 if TYPE_CHECKING:
+    from stem_core.cli import shapes
     from stem_core.control import Check
 
 _COLUMNS = {"check": "CHECK", "state": "STATE", "took": "LATENCY", "off": "SKEW", "told": "DETAIL"}
@@ -21,14 +22,8 @@ def register(cli: typer.Typer) -> None:
     cli.command("health", short_help="Check settings, plugins, stores and clocks.")(health)
 
 
-def health(
-    app: options.App = None,
-    as_json: options.Json = False,
-    broker: options.Broker = None,
-    backend: options.Backend = None,
-    namespace: options.Namespace = None,
-    plugins: options.Plugins = None,
-) -> None:
+@options.command
+def health(target: options.Target, *, as_json: options.Json = False) -> None:
     """Check that settings and plugins can be used and that each store answers, with its latency, and compare clocks.
 
     SKEW is how far this machine's clock is ahead of the store's, where the store tells its time.
@@ -38,8 +33,7 @@ def health(
     from stem_core.bootstrap import require_shared
     from stem_core.control.health import check_health, healthy
 
-    common.show_warnings()
-    composed = common.compose_app(app, broker, backend, namespace, plugins).app
+    composed = target.compose().app
     checks = common.run(check_health(composed))
     well = healthy(checks)
     if well:
@@ -53,7 +47,7 @@ def health(
         raise typer.Exit(UNHEALTHY)
 
 
-def _row(check: Check) -> dict[str, Any]:
+def _row(check: Check) -> shapes.Check:
     return {
         "check": check.name,
         "state": check.state,
@@ -65,7 +59,7 @@ def _row(check: Check) -> dict[str, Any]:
     }
 
 
-def _for_people(row: dict[str, Any]) -> dict[str, Any]:
+def _for_people(row: shapes.Check) -> dict[str, Any]:
     latency, skew, target = row["latency"], row["skew"], row["target"]
     return {
         **row,

@@ -43,7 +43,14 @@ def _version(wanted: bool) -> None:
         raise typer.Exit
 
 
+def _misplaced(app: str | None) -> None:
+    # Celery has it in front of the command, so that is where some write it.
+    if app is not None:
+        raise typer.BadParameter(f"it goes behind the command, as in: stem worker -A {app}")
+
+
 def _stem(
+    app: Annotated[str | None, typer.Option("--app", "-A", callback=_misplaced, hidden=True)] = None,
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
     ] = False,

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from stem_core.cli import common
 
 if TYPE_CHECKING:
+    from stem_core.cli import shapes
     from stem_core.control import DeadLetterView, MessageView
 
 
-def message_row(view: MessageView, *, payload: bool) -> dict[str, Any]:
+def message_row(view: MessageView, *, payload: bool) -> shapes.Message:
     """A message in a queue."""
     header = view.header
     return {
@@ -31,7 +33,7 @@ def message_row(view: MessageView, *, payload: bool) -> dict[str, Any]:
     }
 
 
-def dead_letter_row(view: DeadLetterView) -> dict[str, Any]:
+def dead_letter_row(view: DeadLetterView) -> shapes.DeadLetter:
     """A dead letter in a list."""
     header = view.header
     return {
@@ -52,7 +54,7 @@ def dead_letter_row(view: DeadLetterView) -> dict[str, Any]:
     }
 
 
-def whole_dead_letter(view: DeadLetterView, *, payload: bool) -> dict[str, Any]:
+def whole_dead_letter(view: DeadLetterView, *, payload: bool) -> shapes.WholeDeadLetter:
     """All that is known of one dead letter."""
     header, error = view.header, view.error
     return {
@@ -67,7 +69,7 @@ def whole_dead_letter(view: DeadLetterView, *, payload: bool) -> dict[str, Any]:
     }
 
 
-def for_people(row: dict[str, Any]) -> dict[str, Any]:
+def for_people(row: Mapping[str, Any]) -> dict[str, Any]:
     """A row as tables show it: sizes with their unit, payloads as JSON text, and what cannot be read said so."""
     import json
 

@@ -12,6 +12,7 @@ from stem_core.cli import acting, common, messages, options, output
 
 if TYPE_CHECKING:
     from stem_core.bootstrap import Composition
+    from stem_core.cli import shapes
     from stem_core.client import Session
     from stem_core.control import MessageView, QueueView
 
@@ -68,15 +69,13 @@ _LIMIT = typer.Option("--limit", "-n", min=1, metavar="N", help="No more than so
 _WATCH = typer.Option("--watch", metavar="[TIME]", help=f"Look again every so often, {_EVERY} s unless said otherwise.")
 
 
+@options.command
 def queues(
     ctx: typer.Context,
+    *,
     watch: Annotated[str | None, _WATCH] = None,
     as_json: options.Json = False,
-    app: options.App = None,
-    broker: options.Broker = None,
-    backend: options.Backend = None,
-    namespace: options.Namespace = None,
-    plugins: options.Plugins = None,
+    target: options.Target,
 ) -> None:
     """Show the queues: those that hold something, that a live worker reads, or that a task of the app (-A) goes to.
 
@@ -94,16 +93,16 @@ def queues(
         if as_json:
             raise typer.BadParameter("--watch is for people, --json is not")
         watching.require_terminal()
-        composed = common.opened(app, broker, backend, namespace, plugins)
+        composed = target.shared()
 
         async def look(session: Session) -> list[dict[str, Any]]:
             return _for_people(await _rows(session, composed))
 
         watching.run(composed.app, look, _COLUMNS, every=max(every, 0.1))
         return
-    composed = common.opened(app, broker, backend, namespace, plugins)
+    composed = target.shared()
 
-    async def once() -> list[dict[str, Any]]:
+    async def once() -> list[shapes.Queue]:
         async with composed.app.open(producer=False) as session:
             return await _rows(session, composed)
 
@@ -111,13 +110,13 @@ def queues(
     output.show(rows if as_json else _for_people(rows), _COLUMNS, as_json=as_json)
 
 
-async def _rows(session: Session, composed: Composition) -> list[dict[str, Any]]:
+async def _rows(session: Session, composed: Composition) -> list[shapes.Queue]:
     from stem_core.control import Inspector
 
     return [_row(view) for view in await Inspector(session, common.tasks_by_queue(composed)).queues()]
 
 
-def _row(view: QueueView) -> dict[str, Any]:
+def _row(view: QueueView) -> shapes.Queue:
     return {
         "queue": view.queue,
         "ready": view.ready,
@@ -131,27 +130,25 @@ def _row(view: QueueView) -> dict[str, Any]:
     }
 
 
-def _for_people(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def _for_people(rows: list[shapes.Queue]) -> list[dict[str, Any]]:
     return [{**row, "oldest": common.age(row["oldest_age"]), "read_by": row["readers"] or "no worker"} for row in rows]
 
 
+@options.command
 def peek(
     queue: Annotated[str, _QUEUE],
+    *,
     state: Annotated[State, _STATE] = "ready",
     limit: Annotated[int, _LIMIT] = 20,
     payload: Annotated[bool, _PAYLOAD] = False,
     as_json: options.Json = False,
-    app: options.App = None,
-    broker: options.Broker = None,
-    backend: options.Backend = None,
-    namespace: options.Namespace = None,
-    plugins: options.Plugins = None,
+    target: options.Target,
 ) -> None:
     """Show messages in a queue, in the order in which they will be delivered. Nothing is claimed or changed."""
     from stem_core.model import check_queue
 
     check_queue(queue)
-    composed = common.opened(app, broker, backend, namespace, plugins)
+    composed = target.shared()
     views, now = common.run(_peek(composed, queue, state, limit))
     rows = [messages.message_row(view, payload=payload) for view in views]
     columns = {
@@ -163,13 +160,12 @@ def peek(
         "size": "SIZE",
         **({"payload": "PAYLOAD"} if payload else {}),
     }
-    if not as_json:
-        away = [now - view.at if state == "ready" else view.at - now for view in views]
-        rows = [
-            {**messages.for_people(row), "at": common.age(max(0.0, seconds))}
-            for row, seconds in zip(rows, away, strict=True)
-        ]
-    output.show(rows, columns, as_json=as_json)
+    away = [now - view.at if state == "ready" else view.at - now for view in views]
+    shown = [
+        {**messages.for_people(row), "at": common.age(max(0.0, seconds))}
+        for row, seconds in zip(rows, away, strict=True)
+    ]
+    output.show(rows if as_json else shown, columns, as_json=as_json)
 
 
 async def _peek(composed: Composition, queue: str, state: State, limit: int) -> tuple[list[MessageView], float]:
@@ -181,15 +177,13 @@ async def _peek(composed: Composition, queue: str, state: State, limit: int) -> 
         return await inspector.messages(queue, state, limit=limit), await inspector.now()
 
 
+@options.command
 def move(
     old: Annotated[str, typer.Argument(metavar="OLD", help="The queue to empty.", show_default=False)],
     new: Annotated[str, typer.Argument(metavar="NEW", help="The queue to put it into.", show_default=False)],
+    *,
     as_json: options.Json = False,
-    app: options.App = None,
-    broker: options.Broker = None,
-    backend: options.Backend = None,
-    namespace: options.Namespace = None,
-    plugins: options.Plugins = None,
+    target: options.Target,
 ) -> None:
     """Put all that is ready or scheduled in the queue OLD into NEW, as it is: the same ids, attempts and times.
 
@@ -199,13 +193,14 @@ def move(
 
     if check_queue(old) == check_queue(new):
         raise typer.BadParameter("OLD and NEW are the same queue")
-    composed = common.opened(app, broker, backend, namespace, plugins)
+    composed = target.shared()
     moved, read = common.run(_move(composed, old, new))
     output.message(
         acting.counted(moved, "message", f"moved from {old} to {new}") + ("" if read else f"; no worker reads {new}")
     )
     if as_json:
-        output.show([{"queue": old, "other": new, "moved": moved}], {}, as_json=True)
+        row: shapes.Moved = {"queue": old, "other": new, "moved": moved}
+        output.show([row], {}, as_json=True)
 
 
 async def _move(composed: Composition, old: str, new: str) -> tuple[int, bool]:
@@ -221,25 +216,24 @@ async def _move(composed: Composition, old: str, new: str) -> tuple[int, bool]:
     return moved, bool(readers.get(new))
 
 
+@options.command
 def purge(
     queue: Annotated[str, _QUEUE],
-    yes: acting.Yes = False,
+    *,
+    yes: options.Yes = False,
     as_json: options.Json = False,
-    app: options.App = None,
-    broker: options.Broker = None,
-    backend: options.Backend = None,
-    namespace: options.Namespace = None,
-    plugins: options.Plugins = None,
+    target: options.Target,
 ) -> None:
     """Remove for good all that is ready or scheduled in a queue. What is in flight or dead stays."""
     from stem_core.model import check_queue
 
     check_queue(queue)
-    composed = common.opened(app, broker, backend, namespace, plugins)
+    composed = target.shared()
     removed = common.run(_purge(composed, queue, yes=yes))
     output.message(acting.counted(removed, "message", f"removed from {queue}"))
     if as_json:
-        output.show([{"queue": queue, "removed": removed}], {}, as_json=True)
+        row: shapes.Purged = {"queue": queue, "removed": removed}
+        output.show([row], {}, as_json=True)
 
 
 async def _purge(composed: Composition, queue: str, *, yes: bool) -> int:

@@ -10,6 +10,7 @@ from stem_core.cli import common, options, output
 from stem_core.errors import ResultError, ResultTimeout
 
 if TYPE_CHECKING:
+    from stem_core.cli import shapes
     from stem_core.client import Stem
     from stem_core.client.results import TaskHandle
     from stem_core.model import TaskStatus
@@ -22,31 +23,23 @@ def register(cli: typer.Typer) -> None:
     cli.command("result", short_help="Show what became of one job.")(result)
 
 
+@options.command
 def result(
     id: Annotated[str, typer.Argument(metavar="ID", help="The job's id.")],
+    *,
     timeout: Annotated[
         str | None, typer.Option(metavar="TIME", help="Wait for the end of the job, no longer than this.")
     ] = None,
     as_json: options.Json = False,
-    app: options.App = None,
-    broker: options.Broker = None,
-    backend: options.Backend = None,
-    namespace: options.Namespace = None,
-    plugins: options.Plugins = None,
+    target: options.Target,
 ) -> None:
     """Show what became of one job: its state, and its result as JSON or its error.
 
     Exit codes: 0 it succeeded or is on its way, 1 it failed, was cancelled, is not known, or did not end in time.
     """
-    import asyncio
-
-    from stem_core.bootstrap import require_shared
-
-    common.show_warnings()
     seconds = common.span("--timeout", timeout)
-    composed = common.compose_app(app, broker, backend, namespace, plugins).app
-    require_shared(composed.runtime, "a result")
-    show(asyncio.run(_status(composed, id, seconds)), as_json=as_json)
+    composed = target.shared("a result").app
+    show(common.run(_status(composed, id, seconds)), as_json=as_json)
 
 
 async def _status(app: Stem, id: str, timeout: float | None) -> TaskStatus:
@@ -98,7 +91,7 @@ def show(status: TaskStatus, *, as_json: bool) -> None:
         raise typer.Exit(1)
 
 
-def _row(status: TaskStatus) -> dict[str, Any]:
+def _row(status: TaskStatus) -> shapes.Result:
     """A status as ``--json`` has it."""
     import msgspec
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import typer
 
 from stem_core.cli import common, options, output
 
 if TYPE_CHECKING:
+    from stem_core.cli import shapes
     from stem_core.settings import AppSettings
     from stem_core.tasks import AnyTask
 
@@ -20,26 +21,19 @@ def register(cli: typer.Typer) -> None:
     cli.command("routes", short_help="Show where each task goes, and why.")(routes)
 
 
-def routes(
-    app: options.App = None,
-    as_json: options.Json = False,
-    broker: options.Broker = None,
-    backend: options.Backend = None,
-    namespace: options.Namespace = None,
-    plugins: options.Plugins = None,
-) -> None:
+@options.command
+def routes(target: options.Target, *, as_json: options.Json = False) -> None:
     """Show where each task of the app goes, with the priority that it gets there, and what decides it.
 
     A call that names a queue, as options(queue=...) and stem enqueue --queue do, goes there whatever the routes say.
     """
-    common.show_warnings()
-    composed = common.compose_app(app, broker, backend, namespace, plugins, app_needed=True).app
+    composed = target.compose(app_needed=True).app
     settings = composed.runtime.settings.app
     known = sorted(common.known_tasks(composed), key=lambda task: task.name)
     output.show([_row(task, settings) for task in known], _COLUMNS, as_json=as_json)
 
 
-def _row(task: AnyTask, settings: AppSettings) -> dict[str, Any]:
+def _row(task: AnyTask, settings: AppSettings) -> shapes.Route:
     routing = settings.routing_config
     queue, channel = routing.destination(task.name, task.queue or settings.default_queue)
     route = routing.route(task.name)

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import typer
 
-from stem_core.cli import common, options, output
+from stem_core.cli import options, output
+
+if TYPE_CHECKING:
+    from stem_core.cli import shapes
 
 _COLUMNS = {"key": "SETTING", "value": "VALUE", "origin": "FROM"}
 
@@ -14,22 +19,15 @@ def register(cli: typer.Typer) -> None:
     cli.command("settings", short_help="Show every setting and where it came from.")(settings)
 
 
-def settings(
-    app: options.App = None,
-    as_json: options.Json = False,
-    broker: options.Broker = None,
-    backend: options.Backend = None,
-    namespace: options.Namespace = None,
-    plugins: options.Plugins = None,
-) -> None:
+@options.command
+def settings(target: options.Target, *, as_json: options.Json = False) -> None:
     """Show every setting, its value, and where that came from; secrets are masked.
 
     What is set on the command line goes before the environment, that before the code of the app, that before
     stem.toml, and that before the default.
     """
-    common.show_warnings()
-    composed = common.compose_app(app, broker, backend, namespace, plugins).app
-    rows = [
+    composed = target.compose().app
+    rows: list[shapes.Setting] = [
         {
             "key": row.key,
             "value": row.value,

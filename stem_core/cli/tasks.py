@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import inspect
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from stem_core.cli import common, options, output
 
 if TYPE_CHECKING:
+    from stem_core.cli import shapes
     from stem_core.settings import AppSettings
     from stem_core.tasks import AnyTask
 
@@ -34,20 +35,14 @@ def register(cli: typer.Typer) -> None:
 _MARKDOWN = typer.Option("--markdown", help="Write a table in Markdown, with the arguments of each task.")
 
 
+@options.command
 def tasks(
-    app: options.App = None,
-    as_json: options.Json = False,
-    markdown: Annotated[bool, _MARKDOWN] = False,
-    broker: options.Broker = None,
-    backend: options.Backend = None,
-    namespace: options.Namespace = None,
-    plugins: options.Plugins = None,
+    target: options.Target, *, as_json: options.Json = False, markdown: Annotated[bool, _MARKDOWN] = False
 ) -> None:
     """List the tasks of the app, with the queue they go to and where they run."""
     if as_json and markdown:
         raise typer.BadParameter("choose one of --json and --markdown")
-    common.show_warnings()
-    composed = common.compose_app(app, broker, backend, namespace, plugins, app_needed=True).app
+    composed = target.compose(app_needed=True).app
     known = sorted(common.known_tasks(composed), key=lambda task: task.name)
     settings = composed.runtime.settings.app
     rows = [_row(task, settings) for task in known]
@@ -60,7 +55,7 @@ def tasks(
         output.show(rows, _COLUMNS, as_json=as_json)
 
 
-def _row(task: AnyTask, settings: AppSettings) -> dict[str, Any]:
+def _row(task: AnyTask, settings: AppSettings) -> shapes.Task:
     defaults = task.defaults
     return {
         "name": task.name,

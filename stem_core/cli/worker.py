@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
-from typing import Annotated, Any
+from collections.abc import Iterator
+from typing import Annotated, Any, cast
 
+import attrs
 import typer
 
-from stem_core.cli import common, options, output
+from stem_core.cli import options, output
 from stem_core.settings import WORKER, Key
 
 #: Parameters with this prefix are settings of the worker: both it and the app have a namespace.
@@ -44,23 +45,14 @@ _HELP = """Run tasks until told to stop.
 
 def register(cli: typer.Typer) -> None:
     """Add the command."""
-    cli.command("worker", help=inspect.cleandoc(_HELP))(_command())
+    cli.command("worker", help=inspect.cleandoc(_HELP))(options.command(_run, _parameters()))
 
 
-def _run(
-    *,
-    context: typer.Context,
-    target: str | None,
-    app: str | None,
-    burst: bool,
-    broker: str | None,
-    backend: str | None,
-    namespace: str | None,
-    plugins: list[str] | None,
-    **given: Any,
-) -> None:
-    if target is not None and app is not None and target != app:
-        raise typer.BadParameter(f"two apps are named: {target} and -A {app}")
+def _run(*, context: typer.Context, named: str | None, target: options.Target, burst: bool, **given: Any) -> None:
+    if named is not None:
+        if target.app not in {None, named}:
+            raise typer.BadParameter(f"two apps are named: {named} and -A {target.app}")
+        target = attrs.evolve(cast("Any", target), app=named)
     settings = {
         f"worker.{name.removeprefix(_PREFIX)}": ",".join(value) if isinstance(value, list) else value
         for name, value in given.items()
@@ -73,21 +65,18 @@ def _run(
         from stem_core.worker.replicas_link import Setup
         from stem_core.worker.replicas_supervisor import supervise
 
-        stores = {"broker_url": broker, "result_backend_url": backend, "namespace": namespace}
-        given_stores = {key: url for key, url in stores.items() if url is not None}
-        setup = Setup(app=target or app, settings={**given_stores, **settings}, plugins=plugins, burst=burst)
+        stores = {key: url for key, url in target.stores.items() if url is not None}
+        setup = Setup(app=target.app, settings={**stores, **settings}, plugins=target.plugins, burst=burst)
         raise typer.Exit(supervise(setup, replicas, tell=_tell, last=context.obj))
+    from stem_core.bootstrap import compose, run_worker
+
     try:
-        composed = common.compose_app(
-            target or app, broker, backend, namespace, plugins, settings=settings, app_needed=True
-        )
+        composed = compose(target.line(settings), app_needed=True)
     except Exception as error:
         from stem_core.cli.replica import show_cause
 
         show_cause(error, settings)
         raise
-    from stem_core.bootstrap import run_worker
-
     code = run_worker(composed.app, settings, burst=burst, announce=output.message, last=context.obj)
     raise typer.Exit(code)
 
@@ -96,35 +85,23 @@ def _tell(why: str) -> None:
     output.message(f"stem: error: {why}")
 
 
-def _command() -> Callable[..., None]:
-    """The function that typer reads: each setting of a worker is an option, told by its declaration and no other."""
-
-    def command(**arguments: Any) -> None:
-        _run(**arguments)
-
-    target = typer.Argument(metavar="[MODULE:ATTRIBUTE]", help="The app, as with -A.", show_default=False)
+def _parameters() -> Iterator[inspect.Parameter]:
+    """What the command takes: each setting of a worker is an option, told by its declaration and no other."""
+    named = typer.Argument(metavar="[MODULE:ATTRIBUTE]", help="The app, as with -A.", show_default=False)
     burst = typer.Option("--burst", help="Stop when there is nothing more to do, instead of waiting for work.")
-    declared: dict[str, tuple[Any, Any]] = {
-        "context": (typer.Context, inspect.Parameter.empty),
-        "target": (Annotated[str | None, target], None),
-        "app": (options.App, None),
-        **{_PREFIX + key.name: _option(key) for key in WORKER.keys},
-        "burst": (Annotated[bool, burst], False),
-        "broker": (options.Broker, None),
-        "backend": (options.Backend, None),
-        "namespace": (options.Namespace, None),
-        "plugins": (options.Plugins, None),
-    }
-    parameters = [
-        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
-        for name, (annotation, default) in declared.items()
-    ]
-    command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]  # typer asks inspect.signature
-    command.__annotations__ = {name: annotation for name, (annotation, _) in declared.items()}
-    return command
+    yield _parameter("context", typer.Context, inspect.Parameter.empty)
+    yield _parameter("named", Annotated[str | None, named], None)
+    yield _parameter("target", options.Target, inspect.Parameter.empty)
+    for key in WORKER.keys:
+        yield _parameter(_PREFIX + key.name, _option(key), None)
+    yield _parameter("burst", Annotated[bool, burst], False)
 
 
-def _option(key: Key) -> tuple[Any, Any]:
+def _parameter(name: str, annotation: Any, default: object) -> inspect.Parameter:
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
+
+
+def _option(key: Key) -> Any:
     names = [key.option]
     kind: Any = str | None
     if isinstance(key.default, bool):
@@ -136,7 +113,7 @@ def _option(key: Key) -> tuple[Any, Any]:
         names.append(_SHORT[key.name])
     told = f"{key.help} [default: {key.show(key.default).strip('()')}] [env: {', '.join(key.environment)}]"
     option = typer.Option(*names, metavar=_metavar(key), help=told, show_default=False)
-    return Annotated[kind, option], None
+    return Annotated[kind, option]
 
 
 def _metavar(key: Key) -> str | None:

@@ -259,7 +259,7 @@ class Stem(DefinesTasks):
             if len(made) % CHUNK == 0:
                 # Others on the loop get their turn in between.
                 await asyncio.sleep(0)
-        sent = await session.publish(envelopes)
+        sent = await session.publish(envelopes, composed=True)
         return [self._handle_of(envelope, call) for envelope, call in zip(sent, made, strict=True)]
 
     @overload
@@ -291,7 +291,7 @@ class Stem(DefinesTasks):
     async def submit(self, call: TaskCall[R]) -> TaskHandle[R]:
         """Publish one call; inside a task as its child, and at once."""
         session = self.session
-        sent = await session.publish((self._build(call, self.clock.now(), current.get()),))
+        sent = await session.publish((self._build(call, self.clock.now(), current.get()),), composed=True)
         return self._handle_of(sent[0], call)
 
     def submit_sync(self, call: TaskCall[R]) -> TaskHandle[R]:

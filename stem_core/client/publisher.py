@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from stem_core.errors import InvalidOption
-from stem_core.model import Envelope, Header, Routing, new_id
+from stem_core.model import Envelope, Header, Routing, constructor, new_id
 from stem_core.tasks.call import TaskCall
 from stem_core.tasks.context import TaskContext
 from stem_core.tasks.options import CallOptions, TaskOptions
 
 #: The options of a task whose code is not here.
+_header, _envelope = constructor(Header), constructor(Envelope)
 _UNKNOWN = TaskOptions()
 NO_ROUTING = Routing()
 
@@ -53,7 +54,7 @@ def build_envelope(
     if channel is None and queue in routing.channels:
         raise InvalidOption("queue", queue, f"the name of a queue; {queue!r} is a broadcast channel")
     priority = task.priority if options.priority is None else options.priority
-    header = Header(
+    header = _header(
         id=job,
         task=call.name,
         queue=queue,
@@ -73,7 +74,7 @@ def build_envelope(
         root_id=job if parent is None else parent.root_id,
         traceparent=None if parent is None else parent.traceparent,
     )
-    return Envelope(header=header, payload=call.payload)
+    return _envelope(header=header, payload=call.payload)
 
 
 def _refuse_waiting(name: str, channel: str, options: CallOptions) -> None:

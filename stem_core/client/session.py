@@ -80,10 +80,11 @@ class Session:
                 "(STEM_WORKER_CALL_TIMEOUT)",
             ) from error
 
-    async def publish(self, envelopes: Sequence[Envelope]) -> Sequence[Envelope]:
+    async def publish(self, envelopes: Sequence[Envelope], *, composed: bool = False) -> Sequence[Envelope]:
         """Send the requests, through middleware and signals, in calls of at most :data:`CHUNK` messages.
 
-        Returns them as they were sent: as middleware left them.
+        Returns them as they were sent: as middleware left them. ``composed``: they are as
+        :func:`~stem_core.client.publisher.build_envelope` made them; see :func:`~stem_core.wire.seal`.
 
         Nothing is sent before every one of them is sealed and found small enough. When this raises a StoreError, any
         of them may be in; the same envelopes may be sent again, and those that are in stay as they are.
@@ -95,6 +96,7 @@ class Session:
         """
         if self.middleware:
             envelopes = [self._through_middleware(envelope) for envelope in envelopes]
+            composed = False
         signals = self.app.signals
         now = self.clock.now()
         messages: list[Message] = []
@@ -102,7 +104,7 @@ class Session:
             if start:
                 # Sealing a thousand takes some milliseconds; others on the loop get their turn in between.
                 await asyncio.sleep(0)
-            messages += [self._seal(envelope, now) for envelope in envelopes[start : start + CHUNK]]
+            messages += [self._seal(envelope, now, composed) for envelope in envelopes[start : start + CHUNK]]
         if self._broadcasts is not None:
             self._broadcasts.check(envelopes)
         if signals.before_task_publish:
@@ -161,8 +163,8 @@ class Session:
             envelope = changed
         return envelope
 
-    def _seal(self, envelope: Envelope, now: float) -> Message:
-        message = seal(envelope, now=now)
+    def _seal(self, envelope: Envelope, now: float, composed: bool) -> Message:
+        message = seal(envelope, now=now, composed=composed)
         size = len(message.header) + len(message.payload)
         if size > self.max_message_size:
             raise PayloadTooLarge(task=envelope.header.task, size=size, limit=self.max_message_size)

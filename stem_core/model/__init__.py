@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from stem_core.model._value import constructor
 from stem_core.model.deadletter import DeadMessage, StoredMessage
 from stem_core.model.delivery import (
     ACK,
@@ -93,6 +94,7 @@ __all__ = [
     "check_name",
     "check_queue",
     "child_id",
+    "constructor",
     "mask",
     "new_id",
     "supersedes",

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
-
-import attrs
 
 from stem_core.model._value import value
 from stem_core.plugins.gathering import Gathered
@@ -32,10 +29,6 @@ class PluginRow:
     provides: tuple[str, ...]
     #: Why it is in this state; empty for a loaded one.
     why: str
-
-    def as_json(self) -> dict[str, Any]:
-        """The row as an object with stable keys."""
-        return attrs.asdict(self) | {"provides": list(self.provides)}  # type: ignore[arg-type]  # a value is attrs'
 
 
 def plugin_rows(gathered: Gathered) -> list[PluginRow]:

@@ -12,7 +12,7 @@ import attrs
 import msgspec
 
 from stem_core.errors import MessageUnreadable, PublishError, UnsupportedVersion
-from stem_core.model import MAX_PRIORITY, MIN_PRIORITY, WIRE_VERSION, Envelope, Header, Message
+from stem_core.model import MAX_PRIORITY, MIN_PRIORITY, WIRE_VERSION, Envelope, Header, Message, constructor
 from stem_core.wire._text import UNREADABLE, cause
 
 
@@ -22,6 +22,7 @@ class _Versioned(msgspec.Struct):
 
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(Header).decode
+_message = constructor(Message)
 _decode_version = msgspec.json.Decoder(_Versioned).decode
 
 # Ids, then names. One match over the joined text: the whole check of a header costs 0.3 us.
@@ -63,25 +64,22 @@ def decode_header(data: bytes) -> Header:
     return header
 
 
-def seal(envelope: Envelope, *, now: float) -> Message:
+def seal(envelope: Envelope, *, now: float, composed: bool = False) -> Message:
     """The envelope as the message that brokers keep.
 
     ``now`` is seconds since the epoch by the clock that made ``due_at``; the broker is given what is left of the delay.
+    ``composed``: its header was made from options that were checked, and nobody has changed it since; any other header
+    is read back, for one that no worker can read must fail in the producer and not in the dead letters (2 us).
 
     Raises:
         PublishError: the header would not be read as it was written; names the field. Middleware can do that.
     """
     header = envelope.header
     data = encode_header(header)
-    # 1.2 us a message: a header that no worker can read must fail in the producer, not in the dead letters.
-    try:
-        back = decode_header(data)
-    except MessageUnreadable as error:
-        raise PublishError(f"the request for {header.task!r} cannot be sent: {error.message}") from error
-    if back != header:
-        raise PublishError(_difference(header, back))
+    if not composed:
+        _read_back(header, data)
     due_at = header.due_at
-    return Message(
+    return _message(
         id=header.id,
         queue=header.queue,
         priority=header.priority,
@@ -114,6 +112,15 @@ def unseal_header(message: Message) -> Header:
             if sealed != outer:
                 raise MessageUnreadable(f"the message has {field} {outer!r}, but {sealed!r} was sealed")
     return header
+
+
+def _read_back(header: Header, data: bytes) -> None:
+    try:
+        back = decode_header(data)
+    except MessageUnreadable as error:
+        raise PublishError(f"the request for {header.task!r} cannot be sent: {error.message}") from error
+    if back != header:
+        raise PublishError(_difference(header, back))
 
 
 def _refuse_newer(data: bytes) -> None:

@@ -22,7 +22,7 @@ from stem_core.model import (
 from stem_core.signals import Signals, events
 from stem_core.tasks.context import current
 from stem_core.wire import unseal_header
-from stem_core.worker.inflight import Entry, Stage
+from stem_core.worker.inflight import RUNNING, Entry
 
 logger = logging.getLogger("stem_core.tasks")
 
@@ -79,7 +79,7 @@ class Announcer:
 
     async def progress(self, entry: Entry) -> None:
         """The task said how far it is; told only while it runs, so that its end comes last."""
-        running = entry.stage is Stage.RUNNING
+        running = entry.stage is RUNNING
         if running and self._signals.task_progress and entry.ctx is not None and entry.ctx.latest is not None:
             await self._signals.task_progress.send(
                 events.TaskProgressEvent(progress=entry.ctx.latest, **self._common(entry))

@@ -20,7 +20,7 @@ from stem_core.errors import MessageUnreadable, StoreError
 from stem_core.model import DONE, Delivery, HandedBack, Message, Outcome, Receipt, Retried
 from stem_core.wire import decode_copy
 from stem_core.worker.backoff import Backoff
-from stem_core.worker.inflight import Entry, InFlight, Stage
+from stem_core.worker.inflight import GONE, Entry, InFlight
 from stem_core.worker.settle import Batch, Settler
 
 if TYPE_CHECKING:
@@ -120,7 +120,7 @@ class Copies:
         for entry, outcome in batch:
             if entry.leased:
                 leased.append((entry, outcome))
-            elif entry.stage is not Stage.GONE:
+            elif entry.stage is not GONE:
                 ended = True
                 self._settler.finish(entry, DONE)
                 self._run_again(entry, outcome)

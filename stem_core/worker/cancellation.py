@@ -8,7 +8,7 @@ import itertools
 from collections.abc import Callable
 
 from stem_core.errors import InterruptReason
-from stem_core.worker.inflight import Entry, Stage
+from stem_core.worker.inflight import RUNNING, Entry
 
 
 def interrupt(entry: Entry, reason: InterruptReason, detail: str = "") -> bool:
@@ -18,7 +18,7 @@ def interrupt(entry: Entry, reason: InterruptReason, detail: str = "") -> bool:
     is told, so that its function sees it there; it is killed when its lease is lost.
     Returns whether this call was the first.
     """
-    if entry.stage is not Stage.RUNNING or not mark(entry, reason, detail):
+    if entry.stage is not RUNNING or not mark(entry, reason, detail):
         return False
     if reason == "lease-lost" and kill(entry, reason):
         return True
@@ -87,7 +87,7 @@ class Deadlines:
 
     def _drop_ended(self) -> None:
         """A long limit must not keep a delivery that ended long before; doubling the room makes it cheap."""
-        self._heap = [item for item in self._heap if item[2].stage is Stage.RUNNING]
+        self._heap = [item for item in self._heap if item[2].stage is RUNNING]
         heapq.heapify(self._heap)
         self._room = max(self.ROOM, 2 * len(self._heap))
 
@@ -100,9 +100,9 @@ class Deadlines:
         now = self._loop.time()
         heap = self._heap
         # Entries that ended are dropped when they come up, or many at once: one by one would cost every job a search.
-        while heap and (heap[0][0] <= now or heap[0][2].stage is not Stage.RUNNING):
+        while heap and (heap[0][0] <= now or heap[0][2].stage is not RUNNING):
             when, sequence, entry, hard, counted = heapq.heappop(heap)
-            if entry.stage is not Stage.RUNNING:
+            if entry.stage is not RUNNING:
                 continue
             extended = 0.0 if entry.ctx is None else entry.ctx.extended
             if extended > counted:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from stem_core.errors import StoreError
 from stem_core.model import Release, Settlement
 from stem_core.worker.cancellation import interrupt, kill
-from stem_core.worker.inflight import Stage
+from stem_core.worker.inflight import GONE
 from stem_core.worker.line import Line
 from stem_core.worker.news import News
 from stem_core.worker.racing import first
@@ -83,7 +83,7 @@ class Draining:
         # What is prefetched must not start in the slots that become free: others may have it by then.
         line.slots.close()
         await first(line.intake.claimed(), asyncio.sleep(HARD_FLUSH))
-        held = [entry for entry in line.inflight.snapshot() if entry.stage is not Stage.GONE]
+        held = [entry for entry in line.inflight.snapshot() if entry.stage is not GONE]
         for entry in held:
             interrupt(entry, "shutdown")
             kill(entry, "shutdown")

@@ -68,7 +68,7 @@ class Gate:
         if task is None:
             return self._unknown(entry, header)
         entry.task = task
-        if header.id in self._revocations:
+        if header.id in self._revocations.known:
             return Cancelled(reason="revoked", detail=self._revocations.reason(header.id))
         if header.expires_at is not None and self._store_now(entry) > header.expires_at:
             return Cancelled(reason="expired", detail=f"{self._store_now(entry) - header.expires_at:.1f} s too late")

@@ -15,7 +15,7 @@ from stem_core.signals import Signals
 from stem_core.worker.announce import Announcer
 from stem_core.worker.backoff import Backoff
 from stem_core.worker.cancellation import interrupt
-from stem_core.worker.inflight import Entry, InFlight, Stage
+from stem_core.worker.inflight import PREFETCHED, RUNNING, Entry, InFlight
 from stem_core.worker.lanes import LaneClaims
 from stem_core.worker.settle import Settler
 from stem_core.worker.slots import Slots
@@ -247,7 +247,7 @@ class Intake:
                 self._settler.take(entry, HandedBack(reason="shutdown"))
             elif self.paused and entry.delivery.receipt.queue in self.paused:
                 self._settler.take(entry, HandedBack(reason="paused"))
-            elif entry.stage is Stage.PREFETCHED:
+            elif entry.stage is PREFETCHED:
                 inflight.waiting.append(entry)
 
     def _hold(self, delivery: Delivery, deadline: float) -> Entry:
@@ -255,7 +255,7 @@ class Intake:
         if stale is not None:
             # The broker granted again what this worker still holds: its lease had run out unnoticed.
             interrupt(stale, "lease-lost", "the message was granted to this worker again")
-            if stale.stage is not Stage.RUNNING:
+            if stale.stage is not RUNNING:
                 # What runs is let go of, and told of, when it has ended.
                 self._settler.lose(stale)
         entry = Entry(delivery, self._claimed_at, deadline)

@@ -13,6 +13,17 @@ from stem_core.errors import BadArguments
 from stem_core.tasks import TaskContext, TaskRegistry
 from stem_core.tasks.task import AnyTask
 
+#: How many forks lie between the first process and this one. Asking for the process's id instead is a system call.
+_forks = 0
+
+
+def _count_fork() -> None:
+    global _forks
+    _forks += 1
+
+
+os.register_at_fork(after_in_child=_count_fork)
+
 
 class Unbindable(Exception):
     """The payload does not fit the function that this worker has; no retry can help."""
@@ -27,18 +38,18 @@ class TaskInvoker:
 
     def __init__(self, tasks: TaskRegistry) -> None:
         self._tasks = tasks
-        self._pid = os.getpid()
+        self._forks = _forks
 
     async def call(self, call: Call) -> bytes:
         """Run a coroutine function, or a plain one that is content to block, on the current loop."""
-        task = self._tasks[call.task]
+        task = self._tasks.get(call.task) or self._tasks[call.task]
         args, kwargs = self._arguments(task, call.payload, call.context)
         try:
             returned = task.function(*args, **kwargs)
             if task.is_coroutine:
                 returned = await returned
         finally:
-            if os.getpid() != self._pid:
+            if _forks != self._forks:
                 _end_child()
         return self._encode(task, returned)
 
@@ -52,7 +63,7 @@ class TaskInvoker:
         try:
             returned = task.function(*args, **kwargs)
         finally:
-            if os.getpid() != self._pid:
+            if _forks != self._forks:
                 _end_child()
         return self._encode(task, returned)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from stem_core.worker.inflight import Stage
+from stem_core.worker.inflight import PREFETCHED, RUNNING
 
 if TYPE_CHECKING:
     from stem_core.client.session import Session
@@ -33,9 +33,9 @@ class Leases:
         for entry, verdict in zip(entries, verdicts, strict=True):
             if verdict.kind == "done":
                 entry.lease_deadline = sent + view.lease
-                if entry.stage is Stage.RUNNING and not entry.running_recorded:
+                if entry.stage is RUNNING and not entry.running_recorded:
                     view.dirty.add(entry)
-            elif verdict.kind == "lost" and entry.stage in (Stage.PREFETCHED, Stage.RUNNING):
+            elif verdict.kind == "lost" and entry.stage in (PREFETCHED, RUNNING):
                 # What is being settled is left alone: the verdict on its settlement decides.
                 view.interrupt(entry, "lease-lost", "the message was granted to another worker")
 
@@ -44,5 +44,5 @@ class Leases:
         view = self._view
         now = view.clock.monotonic()
         for entry in view.inflight.snapshot():
-            if entry.lease_deadline < now and entry.stage in (Stage.PREFETCHED, Stage.RUNNING):
+            if entry.lease_deadline < now and entry.stage in (PREFETCHED, RUNNING):
                 view.interrupt(entry, "lease-lost", "the lease ended and could not be renewed")

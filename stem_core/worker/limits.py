@@ -7,7 +7,7 @@ import logging
 from typing import TYPE_CHECKING
 
 from stem_core.worker.cancellation import kill, mark
-from stem_core.worker.inflight import Entry, Stage
+from stem_core.worker.inflight import RUNNING, Entry
 
 if TYPE_CHECKING:
     from stem_core.worker.executor import Executor
@@ -42,7 +42,7 @@ class Enforcer:
 
     def _abandon(self, entry: Entry) -> None:
         """It runs on and nobody can help that: its outcome is decided without it, its slot is lost."""
-        if entry.stage is not Stage.RUNNING:
+        if entry.stage is not RUNNING:
             return
         outcome = self._executor.overrun(entry)
         if entry.interrupt == "lease-lost":

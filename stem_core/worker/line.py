@@ -17,7 +17,7 @@ from stem_core.worker.broadcasts import Copies, Service, listen
 from stem_core.worker.cancellation import Deadlines, interrupt, kill
 from stem_core.worker.executor import Executor
 from stem_core.worker.gate import Gate
-from stem_core.worker.inflight import Entry, InFlight, Stage
+from stem_core.worker.inflight import PREFETCHED, RUNNING, Entry, InFlight
 from stem_core.worker.intake import Intake
 from stem_core.worker.lanes import LaneClaims, Lanes
 from stem_core.worker.limits import Enforcer
@@ -77,7 +77,7 @@ class Line:
         """Hand back everything, run to its end or not. Returns whether something still ran."""
         running = False
         for entry in self.inflight.snapshot():
-            if entry.stage is Stage.RUNNING:
+            if entry.stage is RUNNING:
                 running = True
                 interrupt(entry, "shutdown")
                 kill(entry, "shutdown")
@@ -87,13 +87,13 @@ class Line:
     def on_interrupt(self, entry: Entry) -> None:
         """The pulse thread marked an entry: let go of it, or cancel what runs."""
         reason = entry.interrupt
-        if entry.stage is Stage.PREFETCHED:
+        if entry.stage is PREFETCHED:
             if reason == "lease-lost":
                 self.settler.lose(entry)
             else:
                 # Revoked before its start: the gate sees it when its turn comes.
                 entry.interrupt = None
-        elif entry.stage is Stage.RUNNING and reason is not None:
+        elif entry.stage is RUNNING and reason is not None:
             # Only the mark was set so far; here the coroutine itself is cancelled.
             entry.interrupt = None
             interrupt(entry, reason, entry.interrupted_detail)

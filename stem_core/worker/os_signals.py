@@ -29,17 +29,44 @@ STOP_SIGNALS: dict[signal.Signals, StopMode] = {
 }
 
 
-@contextmanager
-def caught_signals(*more: signal.Signals, for_good: bool = False) -> Iterator[socket.socket]:
-    """Catch the stop signals, SIGUSR1 and ``more`` while entered; yields a socket that gives one byte for each that
-    came.
+class CaughtSignals:
+    """``reader`` gives one byte, the number, for each signal that came. Belongs to the main thread.
 
-    In the main thread only. The interpreter writes the byte from the C handler, whatever Python code is doing.
-    ``for_good``: the process is about to end after this, and a signal that comes late must not be what it dies of.
+    The interpreter writes the byte from the C handler, whatever Python code is doing. There is one descriptor for that
+    in a process, and who else wants it gets it: a loop of uvloop when it starts, a loop that a handler is added to.
+    Then the byte is written when the main thread runs Python code again.
     """
-    reader, writer = socket.socketpair()
-    reader.setblocking(False)
-    writer.setblocking(False)
+
+    def __init__(self) -> None:
+        self.reader, self._writer = socket.socketpair()
+        self.reader.setblocking(False)
+        self._writer.setblocking(False)
+
+    def listen(self) -> int:
+        """Have the bytes written at once, from now on; returns the descriptor that they went to before."""
+        return signal.set_wakeup_fd(self._writer.fileno(), warn_on_full_buffer=False)
+
+    def caught(self, number: int, frame: FrameType | None) -> None:
+        """The handler of all; mostly only its existence matters: it keeps the default action from happening."""
+        elsewhere = self.listen()
+        if elsewhere != self._writer.fileno():
+            signal.set_wakeup_fd(elsewhere, warn_on_full_buffer=False)
+            self._writer.send(bytes((number,)))
+
+    def close(self) -> None:
+        """Nothing is caught any more."""
+        self.reader.close()
+        self._writer.close()
+
+
+@contextmanager
+def caught_signals(*more: signal.Signals, for_good: bool = False) -> Iterator[CaughtSignals]:
+    """Catch the stop signals, SIGUSR1 and ``more`` while entered.
+
+    In the main thread only. ``for_good``: the process is about to end after this, and a signal that comes late must
+    not be what it dies of.
+    """
+    signals = CaughtSignals()
     caught = [*STOP_SIGNALS, signal.SIGUSR1]
     if sys.stdin is not None and sys.stdin.isatty():
         # At a terminal Ctrl-Z has to suspend.
@@ -48,16 +75,15 @@ def caught_signals(*more: signal.Signals, for_good: bool = False) -> Iterator[so
         # nohup: it is to outlive the terminal.
         caught.remove(signal.SIGHUP)
     caught += more
-    before = {number: signal.signal(number, _nothing) for number in caught}
-    wakeup = signal.set_wakeup_fd(writer.fileno(), warn_on_full_buffer=False)
+    before = {number: signal.signal(number, signals.caught) for number in caught}
+    wakeup = signals.listen()
     try:
-        yield reader
+        yield signals
     finally:
         signal.set_wakeup_fd(wakeup)
         for number, handler in before.items():
             signal.signal(number, signal.SIG_IGN if for_good else handler)
-        reader.close()
-        writer.close()
+        signals.close()
 
 
 def listen(
@@ -77,7 +103,3 @@ def listen(
                 machine.escalate(STOP_SIGNALS[received], received.name)
 
     loop.add_reader(reader.fileno(), arrived)
-
-
-def _nothing(number: int, frame: FrameType | None) -> None:
-    """Only its existence matters: it keeps the default action from happening."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from stem_core.errors import StoreError
-from stem_core.worker.inflight import Entry, Stage
+from stem_core.worker.inflight import RUNNING, Entry
 from stem_core.worker.settlement import running_status
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ class ProgressWriter:
         entries: list[Entry] = []
         while view.dirty:
             entry = view.dirty.pop()
-            if entry.stage is Stage.RUNNING:
+            if entry.stage is RUNNING:
                 entries.append(entry)
         if not entries:
             return

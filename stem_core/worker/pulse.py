@@ -19,7 +19,7 @@ from stem_core.errors import StoreError
 from stem_core.model import HEARTBEATS, Release, Settlement
 from stem_core.wire import encode_heartbeat
 from stem_core.worker.cancellation import kill
-from stem_core.worker.inflight import Stage
+from stem_core.worker.inflight import GONE
 from stem_core.worker.leases import Leases
 from stem_core.worker.os_signals import listen
 from stem_core.worker.progress import ProgressWriter
@@ -197,7 +197,7 @@ class Pulse:
             return
         self._resorted = True
         view = self._view
-        held = [entry for entry in view.inflight.snapshot() if entry.stage is not Stage.GONE]
+        held = [entry for entry in view.inflight.snapshot() if entry.stage is not GONE]
         for entry in held:
             kill(entry, "shutdown")
         settlements = [

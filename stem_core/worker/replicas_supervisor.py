@@ -66,7 +66,7 @@ def supervise(setup: Setup, replicas: int, *, tell: Callable[[str], None], last:
     )
     more = [signal.SIGCHLD, *([signal.SIGTSTP] if at_terminal else [])]
     with caught_signals(*more, for_good=last) as signals:
-        return _Supervisor(fleet, setup, signals, tell, suspends=at_terminal).run()
+        return _Supervisor(fleet, setup, signals.reader, tell, suspends=at_terminal).run()
 
 
 @attrs.define(kw_only=True)

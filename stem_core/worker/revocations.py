@@ -22,15 +22,13 @@ class Revocations:
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._reasons: dict[str, tuple[str, float]] = {}
+        #: Id to what was given as the reason, and when this worker read it. The gate looks here itself: every job does.
+        self.known: dict[str, tuple[str, float]] = {}
         self._version = 0
-
-    def __contains__(self, id: str) -> bool:
-        return id in self._reasons
 
     def reason(self, id: str) -> str:
         """What was given as the reason; empty when nothing was."""
-        return self._reasons.get(id, ("", 0.0))[0]
+        return self.known.get(id, ("", 0.0))[0]
 
     async def refresh(self, state: StateStore) -> list[str]:
         """Read what is new in the store; returns the newly revoked ids.
@@ -47,8 +45,8 @@ class Revocations:
             except (MessageUnreadable, StoreError):
                 logger.exception("revocation %s cannot be read and is passed over", record.key)
                 continue
-            self._reasons[revocation.id] = (revocation.reason, now)
+            self.known[revocation.id] = (revocation.reason, now)
             fresh.append(revocation.id)
         if fresh:
-            self._reasons = {key: known for key, known in self._reasons.items() if now - known[1] < KEEP}
+            self.known = {key: known for key, known in self.known.items() if now - known[1] < KEEP}
         return fresh

@@ -19,11 +19,12 @@ from stem_core.model import (
     Succeeded,
     TaskStatus,
     Verdict,
+    constructor,
 )
 from stem_core.model.delivery import LOST
 from stem_core.worker.backoff import Backoff
 from stem_core.worker.describing import describe
-from stem_core.worker.inflight import Entry, InFlight, Stage
+from stem_core.worker.inflight import GONE, SETTLING, Entry, InFlight
 from stem_core.worker.settlement import action_of, status_of
 
 if TYPE_CHECKING:
@@ -34,6 +35,8 @@ logger = logging.getLogger("stem_core.worker")
 
 #: One write holds at most this many settlements.
 MAX_BATCH = 500
+
+_settlement = constructor(Settlement)
 
 #: What finished, in order.
 Batch = list[tuple[Entry, Outcome]]
@@ -83,10 +86,10 @@ class Settler:
 
     def take(self, entry: Entry, outcome: Outcome) -> None:
         """Settle this entry at the end of the loop turn."""
-        if entry.stage is Stage.SETTLING or entry.stage is Stage.GONE:
+        if entry.stage is SETTLING or entry.stage is GONE:
             # A hard stop has given it back already, or its lease is lost.
             return
-        entry.stage = Stage.SETTLING
+        entry.stage = SETTLING
         entry.outcome = outcome
         self._pending.append((entry, outcome))
         if len(self._pending) == 1:
@@ -108,7 +111,7 @@ class Settler:
             try:
                 await self._flush(batch)
             except StoreUnavailable as error:
-                self._pending.extendleft(reversed([item for item in batch if item[0].stage is not Stage.GONE]))
+                self._pending.extendleft(reversed([item for item in batch if item[0].stage is not GONE]))
                 if not self.failing:
                     logger.warning("cannot settle %d deliveries, trying on: %s", len(self._pending), error.message)
                 self.failing = True
@@ -139,10 +142,10 @@ class Settler:
         settlements: list[Settlement] = []
         statuses: list[TaskStatus | None] = []
         for entry, outcome in batch:
-            if entry.stage is Stage.GONE:
+            if entry.stage is GONE:
                 continue
             entries.append(entry)
-            settlements.append(Settlement(receipt=entry.delivery.receipt, action=action_of(outcome)))
+            settlements.append(_settlement(receipt=entry.delivery.receipt, action=action_of(outcome)))
             statuses.append(
                 status_of(entry, outcome, worker=self._worker, now=now, default_ttl=self._result_ttl)
                 if self._backend is not None
@@ -238,7 +241,7 @@ class Settler:
 
     def lose(self, entry: Entry) -> None:
         """Let go of an entry whose lease is known to be lost; nothing of it is written."""
-        if entry.stage is not Stage.GONE:
+        if entry.stage is not GONE:
             self._inflight.remove(entry)
             self._announcer.settled(entry, LOST)
             self.on_released()

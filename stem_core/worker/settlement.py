@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any, Final, cast
+
+import attrs
+
 from stem_core.model import (
     ACK,
     Action,
@@ -18,8 +23,13 @@ from stem_core.model import (
     Succeeded,
     TaskState,
     TaskStatus,
+    constructor,
 )
 from stem_core.worker.inflight import Entry
+
+_status = constructor(TaskStatus)
+_changed: Callable[..., TaskStatus] = cast("Any", attrs.evolve)
+_SUCCEEDED: Final = TaskState.SUCCEEDED
 
 #: The type of an error that nobody raised: what ran the task was lost.
 _LOST = "stem_core.errors.ProcessLost"
@@ -27,7 +37,7 @@ _LOST = "stem_core.errors.ProcessLost"
 
 def action_of(outcome: Outcome) -> Action:
     """What the broker is to do with the message."""
-    if isinstance(outcome, Succeeded | Cancelled):
+    if isinstance(outcome, (Succeeded, Cancelled)):
         return ACK
     if isinstance(outcome, Retried):
         return Retry(delay=outcome.delay)
@@ -43,50 +53,52 @@ def status_of(entry: Entry, outcome: Outcome, *, worker: str, now: float, defaul
     header = entry.header
     if header is None or not header.store_result:
         return None
-    result: bytes | None = None
-    error: ErrorInfo | None = None
-    reason: str | None = None
-    retry_at: float | None = None
-    if isinstance(outcome, Succeeded):
-        state = TaskState.SUCCEEDED
-        result = outcome.result
-    elif isinstance(outcome, Retried):
-        state, error, reason, retry_at = TaskState.RETRYING, outcome.error, outcome.reason, now + outcome.delay
-    elif isinstance(outcome, Failed):
-        state, error, reason = TaskState.FAILED, outcome.error, outcome.reason
-    elif isinstance(outcome, Cancelled):
-        state, reason = TaskState.CANCELLED, outcome.reason
-    elif isinstance(outcome, Rejected):
-        if not outcome.readable:
-            return None
-        state, reason = TaskState.FAILED, outcome.reason
-        error = ErrorInfo(type=_LOST if outcome.reason == "max-crashes" else "", message=outcome.detail)
-    elif entry.running_recorded or outcome.charge:
-        # It was seen running and waits again: without this the backend would say "running" of a queued message.
-        state, reason = TaskState.QUEUED, outcome.reason
-        if outcome.charge:
-            error = ErrorInfo(type=_LOST, message=outcome.detail)
-    else:
-        return None
     ctx = entry.ctx
-    return TaskStatus(
+    # More than 15 arguments would go through a dict: 0.3 us for every job.
+    status = _status(
         id=header.id,
         task=header.task,
         queue=header.queue,
-        state=state,
+        state=_SUCCEEDED,
         run=entry.delivery.receipt.run,
         attempt=entry.delivery.attempt,
-        result=result,
-        error=error,
-        reason=reason,
+        result=outcome.result if isinstance(outcome, Succeeded) else None,
         progress=ctx.latest if ctx is not None else None,
         worker=worker,
         enqueued_at=header.enqueued_at,
-        started_at=now - entry.runtime if entry.started else None,
-        finished_at=now if state.terminal else None,
-        retry_at=retry_at,
+        started_at=now - entry.runtime if entry.started_at > 0.0 else None,
+        finished_at=now,
         ttl=_ttl(entry, default_ttl),
     )
+    return status if isinstance(outcome, Succeeded) else _otherwise(status, entry, outcome, now)
+
+
+def _otherwise(status: TaskStatus, entry: Entry, outcome: Outcome, now: float) -> TaskStatus | None:
+    """What differs where the task has not succeeded."""
+    if isinstance(outcome, Retried):
+        return _changed(
+            status,
+            state=TaskState.RETRYING,
+            error=outcome.error,
+            reason=outcome.reason,
+            finished_at=None,
+            retry_at=now + outcome.delay,
+        )
+    if isinstance(outcome, Failed):
+        return _changed(status, state=TaskState.FAILED, error=outcome.error, reason=outcome.reason)
+    if isinstance(outcome, Cancelled):
+        return _changed(status, state=TaskState.CANCELLED, reason=outcome.reason)
+    if isinstance(outcome, Rejected):
+        if not outcome.readable:
+            return None
+        error = ErrorInfo(type=_LOST if outcome.reason == "max-crashes" else "", message=outcome.detail)
+        return _changed(status, state=TaskState.FAILED, error=error, reason=outcome.reason)
+    assert isinstance(outcome, HandedBack)
+    if entry.running_recorded or outcome.charge:
+        # It was seen running and waits again: without this the backend would say "running" of a queued message.
+        lost = ErrorInfo(type=_LOST, message=outcome.detail) if outcome.charge else None
+        return _changed(status, state=TaskState.QUEUED, error=lost, reason=outcome.reason, finished_at=None)
+    return None
 
 
 def running_status(entry: Entry, *, worker: str, now: float, monotonic: float, default_ttl: float) -> TaskStatus | None:

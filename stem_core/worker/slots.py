@@ -14,7 +14,7 @@ from stem_core.worker.announce import Announcer
 from stem_core.worker.describing import describe
 from stem_core.worker.executor import Executor
 from stem_core.worker.gate import Gate
-from stem_core.worker.inflight import Entry, InFlight, Stage
+from stem_core.worker.inflight import PREFETCHED, RUNNING, Entry, InFlight
 from stem_core.worker.lanes import Lanes
 from stem_core.worker.stacks import coroutine_stack
 
@@ -80,9 +80,9 @@ class Slots:
             if entry is None:
                 # All that wait are of lanes that are full.
                 return
-            if entry.stage is not Stage.PREFETCHED:
+            if entry.stage is not PREFETCHED:
                 continue
-            entry.stage = Stage.RUNNING
+            entry.stage = RUNNING
             if lanes is not None:
                 lanes.enter(entry.delivery.receipt.queue)
             inflight.running += 1
@@ -146,7 +146,7 @@ class Slots:
     def close(self) -> list[Entry]:
         """Start nothing more; returns what was prefetched and has not started."""
         self._open = False
-        unstarted = [entry for entry in self._inflight.waiting if entry.stage is Stage.PREFETCHED]
+        unstarted = [entry for entry in self._inflight.waiting if entry.stage is PREFETCHED]
         self._inflight.waiting.clear()
         return unstarted
 
@@ -160,7 +160,7 @@ class Slots:
                 withdrawn.append(entry)
             else:
                 self._inflight.waiting.append(entry)
-        return [entry for entry in withdrawn if entry.stage is Stage.PREFETCHED]
+        return [entry for entry in withdrawn if entry.stage is PREFETCHED]
 
     async def drained(self) -> None:
         """Return when nothing runs but what was left behind."""

@@ -17,7 +17,7 @@ from stem_core.model import Heartbeat, WorkerPhase
 from stem_core.model.spans import Span, in_seconds
 from stem_core.worker.leaving import leave, leaving
 from stem_core.worker.life import Life
-from stem_core.worker.os_signals import caught_signals
+from stem_core.worker.os_signals import CaughtSignals, caught_signals
 from stem_core.worker.steering import Steering
 from stem_core.worker.stopping import check_mode
 from stem_core.worker.subscribing import too_few_slots
@@ -218,10 +218,12 @@ class Worker:
         gc.freeze()
         gc.set_threshold(20_000, 20, 50)
         with caught_signals(for_good=last) as os_signals, leaving(for_good=last) as ended:
-            self._life.own_process(os_signals, announce, on_ready)
-            return asyncio.run(self._run_to_the_end(burst, ended))
+            self._life.own_process(os_signals.reader, announce, on_ready)
+            return asyncio.run(self._run_to_the_end(burst, os_signals, ended))
 
-    async def _run_to_the_end(self, burst: bool, ended: Callable[[int, float], None]) -> int:
+    async def _run_to_the_end(self, burst: bool, os_signals: CaughtSignals, ended: Callable[[int, float], None]) -> int:
+        # The loop is up, and one of uvloop has taken the descriptor to itself.
+        os_signals.listen()
         try:
             code = await (self.run_until_idle() if burst else self.run())
         except StemError as error:

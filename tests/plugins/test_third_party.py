@@ -209,8 +209,8 @@ def test_another_process_finds_it_by_pythonpath_alone(tmp_path):
     environ = {name: value for name, value in os.environ.items() if not name.startswith("STEM_")}
     environ["PYTHONPATH"] = os.pathsep.join([str(site.root), str(Path(__file__).parents[2])])
     code = (
-        "import json; from stem_core.plugins.runtime import survey;"
-        "print(json.dumps([row.as_json() for row in survey(selection=['bells'])]))"
+        "import json, attrs; from stem_core.plugins.runtime import survey;"
+        "print(json.dumps([attrs.asdict(row) for row in survey(selection=['bells'])]))"
     )
     done = subprocess.run(
         [sys.executable, "-c", code], env=environ, cwd=tmp_path, capture_output=True, text=True, check=False

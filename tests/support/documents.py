@@ -15,8 +15,15 @@ The blocks of a Markdown page mean:
 anything else
     Is only read.
 
-A page with the comment ``<!-- environment: its own -->`` has a virtual environment for what it installs; everything
-that is installed here is there already, and nothing is downloaded.
+Comments of a page say what it needs:
+
+``<!-- environment: its own -->``
+    A virtual environment for what it installs; everything that is installed here is there already, and nothing is
+    downloaded.
+``<!-- server: localhost:6379 -->``
+    A Redis server at that address. It is one of its own, at another port, empty and gone afterwards.
+``<!-- port: 8000 -->``
+    A port that nobody uses. It is another one.
 
 The home folder is shown as ``/home/you``. ``...`` in what a terminal shows stands for any text, and what differs
 from one run to the next (ids, times, numbers of processes) need not be the same.
@@ -38,10 +45,13 @@ from pathlib import Path
 
 import attrs
 
+from support.redis_server import RedisServer, free_port, programs
 from support.terminal import Terminal
 
 ROOT = Path(__file__).parents[2]
 OWN_ENVIRONMENT = "<!-- environment: its own -->"
+SERVER = re.compile(r"^<!-- server: (\S+) -->$", re.MULTILINE)
+_PORT = re.compile(r"^<!-- port: (\d+) -->$", re.MULTILINE)
 _FENCE = re.compile(r"^```(?P<language>\w*)[ ]*(?P<words>[^`]*)$")
 _ATTRIBUTE = re.compile(r'(\w+)="([^"]*)"')
 _MARKERS = re.compile(r"^[ ~^]*[~^][ ~^]*\n", re.MULTILINE)
@@ -51,6 +61,7 @@ _VARYING: tuple[tuple[str, str], ...] = (
     (r"\b\d\d:\d\d:\d\d\.\d{3}\b", "<time>"),
     (r"\b[A-Za-z0-9_-]+-\d+-[0-9a-f]{6}\b", "<worker>"),
     (r"\bpid \d+", "pid <n>"),
+    (r"\bprocess \[\d+\]", "process [<n>]"),
     (r"\b(concurrency|prefetch): \d+", r"\1: <n>"),
     (r"\b\d+\.\d+ (m?s)\b", r"<n> \1"),
     (r"\b\d+ B\b", "<n> B"),
@@ -178,6 +189,9 @@ class Reader:
             "PYTEST_PLUGINS": "stem_core.testing.plugin",
         }
         self._terminals: dict[str, Terminal] = {}
+        #: What stands on the page, and what takes its place here.
+        self._instead = {"/home/you": str(home)}
+        self._servers: list[RedisServer] = []
 
     def follow(self, page: Path) -> None:
         """Do all that the page says, from top to bottom.
@@ -186,14 +200,13 @@ class Reader:
             AssertionError: something does not work as the page says.
         """
         try:
-            if OWN_ENVIRONMENT in page.read_text():
-                self._environment |= environment(self._home / ".venv")
+            self._prepare(page.read_text())
             for block in blocks_of(page):
                 where = f"{page.name}:{block.line}"
                 if title := block.attributes.get("title"):
                     path = self._home / title
                     path.parent.mkdir(parents=True, exist_ok=True)
-                    path.write_text(block.text.replace("/home/you", str(self._home)))
+                    path.write_text(self._here(block.text))
                     if path.suffix == ".py":
                         compile(block.text, title, "exec")
                 elif source := block.attributes.get("from"):
@@ -205,13 +218,30 @@ class Reader:
         finally:
             for terminal in self._terminals.values():
                 terminal.close()
+            for server in self._servers:
+                server.stop()
+
+    def _prepare(self, page: str) -> None:
+        if OWN_ENVIRONMENT in page:
+            self._environment |= environment(self._home / ".venv")
+        for address in SERVER.findall(page):
+            server = RedisServer(next(iter(programs().values())), options=(("appendonly", "yes"),)).start()
+            self._servers.append(server)
+            self._instead[address] = f"localhost:{server.port}"
+        for port in _PORT.findall(page):
+            self._instead[port] = str(free_port())
+
+    def _here(self, text: str) -> str:
+        for said, here in self._instead.items():
+            text = text.replace(said, here)
+        return text
 
     def _program(self, block: Block, where: str) -> None:
         compile(block.text, where, "exec")
         if "example" in block.words:
             return
         done = subprocess.run(
-            [sys.executable, "-c", block.text],
+            [sys.executable, "-c", self._here(block.text)],
             cwd=self._home,
             env=self._environment,
             capture_output=True,
@@ -230,7 +260,7 @@ class Reader:
         for number, step in enumerate(steps, 1):
             wanted = self.comparable(step.shown)
             if step.typed is not None:
-                terminal.type(step.typed)
+                terminal.type(self._here(step.typed))
             if "running" in block.words and number == len(steps):
                 shown = terminal.read_until(partial(self._reached, wanted))
             else:
@@ -249,7 +279,8 @@ class Reader:
 
     def comparable(self, text: str) -> str:
         """The text without what may differ from one run to the next."""
-        text = text.replace(str(self._home), "/home/you")
+        for said, here in self._instead.items():
+            text = text.replace(here, said)
         for pattern, replacement in _VARYING:
             text = re.sub(pattern, replacement, text, flags=re.MULTILINE)
         # Which part of a line failed is marked by some versions of Python only.

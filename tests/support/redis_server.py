@@ -83,6 +83,14 @@ def _die_with_parent() -> None:
         ctypes.CDLL(None).prctl(1, signal.SIGKILL)
 
 
+def free_port() -> int:
+    """A port of the loopback address that nobody uses."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
 @attrs.define(eq=False)
 class RedisServer:
     """One server. Its files stay when it is killed, so it can come back with what it had written."""
@@ -119,9 +127,7 @@ class RedisServer:
     def start(self) -> Self:
         """Start it, or start it again on its old files, and wait until it answers."""
         if not self.port:
-            with socket.socket() as probe:
-                probe.bind(("127.0.0.1", 0))
-                self.port = probe.getsockname()[1]
+            self.port = free_port()
         options = {
             "port": str(self.port),
             "bind": "127.0.0.1",

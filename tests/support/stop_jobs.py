@@ -4,6 +4,7 @@ function for threads or processes, as the worker's ``--strategy`` says."""
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import os
 import time
 from pathlib import Path
@@ -57,6 +58,13 @@ async def blocked_coroutine(ctx: TaskContext, door: str) -> None:
     """Sleep in C with the interpreter's lock released: the loop stands still, other threads do not."""
     _note("start", ctx)
     time.sleep(3600)
+
+
+@app.task(name="locked_coroutine")
+async def locked_coroutine(ctx: TaskContext, door: str) -> None:
+    """Wait in C in a call that no signal interrupts, with the interpreter's lock released."""
+    _note("start", ctx)
+    hashlib.pbkdf2_hmac("sha256", b"", b"", 2**31 - 1)
 
 
 @app.task(name="blocked")

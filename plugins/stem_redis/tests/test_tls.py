@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import trustme
+import uvloop
 
 from stem_core.errors import StoreError, StoreRefused
 from stem_core.testing.contracts.base import OpenedStore, claim, ids, message
@@ -78,6 +79,11 @@ class TestTls:
         async with self._front(authority, server) as url, open_redis(url=url, settings=settings) as opened:
             await opened.broker.publish([message("a", payload=b"x" * 300_000)])
             assert ids(await claim(opened.broker)) == ["a"]
+
+    def test_a_trusted_server_on_uvloop(
+        self, open_redis: OpenRedis, server: RedisServer, authority: trustme.CA, tmp_path: Path
+    ) -> None:
+        uvloop.run(self.test_a_trusted_server(open_redis, server, authority, tmp_path))
 
     async def test_a_server_that_nobody_vouches_for(
         self, open_redis: OpenRedis, server: RedisServer, authority: trustme.CA

@@ -88,6 +88,12 @@ def test_usage_errors_exit_2(stem, arguments):
     assert "Traceback" not in done.err
 
 
+def test_the_app_goes_behind_the_command(stem):
+    done = stem("-A", "tasks:app", "worker")
+    assert (done.code, done.out) == (2, "")
+    assert "'-A': it goes behind the command, as in: stem worker -A tasks:app\n" in done.err
+
+
 def test_options_before_something_that_is_no_app_are_a_usage_error(stem):
     done = stem("worker", "-c", "5", "ping")
     assert (done.code, done.out) == (2, "")
@@ -179,18 +185,12 @@ def test_settings_name_each_origin(stem, write, monkeypatch):
     assert found["worker.prefetch"][1] == "default"
 
 
-def test_the_keys_of_settings_are_stable(stem):
-    rows = json.loads(stem("settings", "--json", "-p", "").out)
-    assert {tuple(row) for row in rows} == {("key", "value", "origin", "variable", "accepts", "help")}
-
-
 def test_settings_in_a_pipe(stem):
     assert "default_queue\tdefault\tdefault\n" in stem("settings", "-p", "").out
 
 
 def test_plugins(stem, shared):
     rows = json.loads(stem("plugins", "--json", *shared).out)
-    assert [list(row) for row in rows] == [["name", "distribution", "version", "state", "provides", "why"]] * len(rows)
     found = {row["name"]: row for row in rows}
     assert found["builtin"]["state"] == found["acme_shared.plugin"]["state"] == "loaded"
     assert "broker shared://" in found["acme_shared.plugin"]["provides"]

@@ -22,10 +22,6 @@ async def send(text: str) -> str:
 async def pay(euros: int) -> int:
     raise ConnectionError('the bank sleeps')
 """
-ROW = [
-    "id", "queue", "task", "reason", "detail", "priority", "attempt", "crashes", "run", "enqueued_at", "expires_at",
-    "died_at", "size", "problem",
-]  # fmt: skip
 
 
 @pytest.fixture
@@ -85,11 +81,9 @@ def test_more_than_the_limit(dead):
     assert dead("dlq list --limit 3").err == ""
 
 
-def test_the_keys_of_dead_letters_are_stable(dead):
-    rows = json.loads(dead("dlq list --json").out)
-    assert [list(row) for row in rows] == [ROW] * 3
+def test_dead_letters_as_json(dead):
+    assert [row["id"] for row in json.loads(dead("dlq list --json").out)] == ["c", "a", "b"]
     (row,) = json.loads(dead("dlq show c --json").out)
-    assert list(row) == [*ROW, "headers", "parent_id", "root_id", "error", "payload"]
     assert (row["root_id"], row["headers"], row["payload"]) == ("c", {}, None)
     assert list(row["error"]) == ["type", "message", "traceback"]
     (row,) = json.loads(dead("dlq show c --json --payload").out)

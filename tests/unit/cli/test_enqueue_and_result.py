@@ -74,16 +74,12 @@ def test_run_it_and_see(shop):
     assert (bad.code, bad.out) == (1, "bad\ttasks.fail\tfailed\t1\tValueError: no\\x1b[31m\n")
 
 
-def test_the_keys_of_a_result_are_stable(shop):
+def test_a_result_as_json(shop):
     shop("enqueue", "tasks.fail", '["x"]', "--id", "bad")
     shop("worker", "--burst", "-l", "critical")
     done = shop("result", "bad", "--json")
     (row,) = json.loads(done.out)
     assert done.code == 1
-    assert list(row) == [
-        "id", "task", "queue", "state", "attempt", "run", "result", "error", "reason", "progress", "worker",
-        "enqueued_at", "started_at", "alive_at", "finished_at", "retry_at",
-    ]  # fmt: skip
     assert row["error"]["type"] == "ValueError"
     assert row["error"]["message"] == "x"
     assert row["finished_at"].endswith("+00:00")

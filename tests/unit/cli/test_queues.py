@@ -105,13 +105,10 @@ def test_without_an_app_only_what_holds_something(stem, shared):
     assert [(row["queue"], row["ready"], row["tasks"]) for row in rows] == [("slow", 1, [])]
 
 
-def test_the_keys_of_queues_are_stable(shop):
+def test_queues_as_json(shop):
     shop("enqueue tasks.send [1]")
     shop("enqueue tasks.send [1] --delay 1h")
     rows = json.loads(shop("queues --json").out)
-    assert [list(row) for row in rows] == [
-        ["queue", "ready", "scheduled", "in_flight", "dead", "oldest_age", "readers", "workers", "tasks"]
-    ] * 2
     mail = rows[1]
     age = mail.pop("oldest_age")
     assert 0 <= age < 30
@@ -247,13 +244,9 @@ def test_peeking(shop):
     assert len(shop("queues peek mail --limit 1").out.splitlines()) == 1
 
 
-def test_the_keys_of_messages_are_stable(shop):
+def test_messages_as_json(shop):
     shop("enqueue tasks.send [8] --id b --delay 1h --expires 2h")
     (row,) = json.loads(shop("queues peek mail --state delayed --json").out)
-    assert list(row) == [
-        "id", "queue", "task", "state", "priority", "attempt", "crashes", "run", "at", "enqueued_at", "expires_at",
-        "size", "problem", "payload",
-    ]  # fmt: skip
     assert (row["state"], row["payload"], row["problem"]) == ("delayed", None, None)
     assert row["enqueued_at"] < row["at"] < row["expires_at"]
     (row,) = json.loads(shop("queues peek mail --state delayed --json --payload").out)

@@ -64,7 +64,7 @@ async def failure(case):
 
 async def revoked_before(case):
     handle = await case.enqueue("fail.coroutine")
-    case.line.view.revocations._reasons[handle.id] = ("", case.clock.now())
+    case.line.view.revocations.known[handle.id] = ("", case.clock.now())
     await case.deliver()
 
 

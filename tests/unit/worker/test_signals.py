@@ -104,7 +104,7 @@ class TestOrder:
         async with bench(app) as line:
             handle = await t.options(delay=10).enqueue()
             app.clock.advance(10)
-            line.view.revocations._reasons[handle.id] = ("no more", app.clock.now())
+            line.view.revocations.known[handle.id] = ("no more", app.clock.now())
             await deliver(line)
             assert await names(line, heard) == ["task-received", "task-revoked"]
         assert heard[1].detail == "no more"

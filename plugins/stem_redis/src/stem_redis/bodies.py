@@ -6,9 +6,11 @@ import struct
 
 import msgspec
 
-from stem_core.model import DeadMessage, Delivery, Message, Receipt, StoredMessage
+from stem_core.model import DeadMessage, Delivery, Message, Receipt, StoredMessage, constructor
 
 #: Sizes of header and signature before the bytes themselves; the payload is the rest.
+_delivery, _message, _receipt = constructor(Delivery), constructor(Message), constructor(Receipt)
+
 _SIZES = struct.Struct(">II")
 _UNSIGNED = 0xFFFFFFFF
 
@@ -60,9 +62,9 @@ def delivery(queue: str, token: bytes, meta: bytes, body: bytes, now: float) -> 
         crashes, priority = int(more[4]), int(more[5])
     else:
         priority = int(receipt_token[0])
-    return Delivery(
-        message=Message(id=id, queue=sealed, priority=priority, header=header, payload=payload, signature=signature),
-        receipt=Receipt(id=id, queue=queue, run=run, token=receipt_token),
+    return _delivery(
+        message=_message(id=id, queue=sealed, priority=priority, header=header, payload=payload, signature=signature),
+        receipt=_receipt(id=id, queue=queue, run=run, token=receipt_token),
         attempt=attempt,
         crashes=crashes,
         first_delivered_at=first,

@@ -6,8 +6,10 @@ from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
 
-from stem_core.model import Delivery, Message, Receipt, Subscription
+from stem_core.model import Delivery, Message, Receipt, Subscription, constructor
 from stem_sqlite.transaction import Transaction, numbers, texts
+
+_delivery, _message, _receipt = constructor(Delivery), constructor(Message), constructor(Receipt)
 
 #: The most messages that one claim makes ready, so that its transaction stays short.
 _PROMOTED = 2_000
@@ -142,8 +144,8 @@ def _deliveries(transaction: Transaction, picked: list[_Picked], token: int, now
     for one, (header, payload, signature) in zip(picked, bodies, strict=True):
         seq, id, queue, sealed_queue, priority, attempt, crashes, run, first_at, *_ = one
         deliveries.append(
-            Delivery(
-                message=Message(
+            _delivery(
+                message=_message(
                     id=id,
                     queue=sealed_queue or queue,
                     priority=priority,
@@ -151,7 +153,7 @@ def _deliveries(transaction: Transaction, picked: list[_Picked], token: int, now
                     payload=payload,
                     signature=signature,
                 ),
-                receipt=Receipt(id=id, queue=queue, run=run, token=f"{run}.{token}.{seq}"),
+                receipt=_receipt(id=id, queue=queue, run=run, token=f"{run}.{token}.{seq}"),
                 attempt=attempt,
                 crashes=crashes,
                 first_delivered_at=now if first_at is None else first_at,

@@ -1,0 +1,90 @@
+"""What checked options become in a header needs no second look: whatever passes them can be read by every worker."""
+
+from datetime import UTC, datetime, timedelta
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from stem_core.client.publisher import build_envelope
+from stem_core.errors import InvalidName, InvalidOption, PublishError
+from stem_core.model import RetryPolicy
+from stem_core.tasks.call import TaskCall
+from stem_core.tasks.options import CallOptions, TaskOptions
+from stem_core.wire import seal
+
+numbers = st.one_of(
+    st.integers(-3, 12), st.integers(), st.floats(), st.booleans(), st.timedeltas(), st.just(timedelta.max)
+)
+times = st.one_of(st.datetimes(timezones=st.just(UTC)), st.just(datetime.max.replace(tzinfo=UTC)))
+texts = st.text(max_size=130)
+waits = st.floats(0, 3e9)
+policies = st.one_of(
+    st.builds(RetryPolicy.exponential, waits, cap=waits, jitter=st.booleans()),
+    st.builds(RetryPolicy.after, st.lists(waits, min_size=1, max_size=5)),
+)
+anything = st.none() | numbers | times | texts | policies
+shared = {
+    "queue": texts | anything,
+    "priority": st.integers(-1, 10) | anything,
+    "max_retries": st.integers(-1, 10) | anything,
+    "soft_time_limit": numbers | anything,
+    "time_limit": numbers | anything,
+    "store_result": st.booleans() | anything,
+    "result_ttl": numbers | anything,
+    "expires": numbers | times | anything,
+}
+calls = st.fixed_dictionaries(
+    {},
+    optional=shared
+    | {
+        "retry": policies | anything,
+        "delay": numbers | anything,
+        "at": times | anything,
+        "headers": st.dictionaries(texts, texts | numbers, max_size=3) | anything,
+        "id": texts | anything,
+    },
+)
+
+
+def passed(build, options):
+    """What is left of the options when those that are refused by themselves are taken out; None: refused together."""
+    kept = {}
+    for name, given in options.items():
+        try:
+            build({name: given})
+        except (InvalidOption, InvalidName):
+            continue
+        kept[name] = given
+    try:
+        return build(kept)
+    except InvalidOption:
+        return None
+
+
+@given(
+    task=st.fixed_dictionaries({}, optional=shared | {"retry": policies}),
+    call=calls,
+    now=st.floats(0, 1e11),
+    data=st.data(),
+)
+def test_what_passes_the_checks_reads_back_as_it_was_sent(task, call, now, data):
+    defaults, options = passed(TaskOptions.build, task), passed(CallOptions.build, call)
+    if defaults is None or options is None:
+        return
+
+    class Code:
+        pass
+
+    Code.defaults = defaults
+    made = TaskCall("shop.t", b"[[],{}]", object(), options, Code if data.draw(st.booleans()) else None)
+    try:
+        envelope = build_envelope(made, now=now, default_queue="default")
+    except InvalidOption:
+        return
+    try:
+        composed = seal(envelope, now=now, composed=True)
+    except PublishError as error:
+        # Half a surrogate pair: no text that JSON can carry.
+        assert "cannot be encoded" in error.message
+        return
+    assert seal(envelope, now=now) == composed
