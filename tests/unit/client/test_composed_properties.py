@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime, timedelta
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -49,12 +50,12 @@ calls = st.fixed_dictionaries(
 def passed(build, options):
     """What is left of the options when those that are refused by themselves are taken out; None: refused together."""
     kept = {}
-    for name, given in options.items():
+    for name, wanted in options.items():
         try:
-            build({name: given})
+            build({name: wanted})
         except (InvalidOption, InvalidName):
             continue
-        kept[name] = given
+        kept[name] = wanted
     try:
         return build(kept)
     except InvalidOption:
@@ -81,10 +82,12 @@ def test_what_passes_the_checks_reads_back_as_it_was_sent(task, call, now, data)
         envelope = build_envelope(made, now=now, default_queue="default")
     except InvalidOption:
         return
-    try:
-        composed = seal(envelope, now=now, composed=True)
-    except PublishError as error:
-        # Half a surrogate pair: no text that JSON can carry.
-        assert "cannot be encoded" in error.message
+    if any(
+        "\ud800" <= character <= "\udfff" for pair in envelope.header.headers.items() for character in "".join(pair)
+    ):
+        # Half a surrogate pair is no text that JSON can carry: that is found out without a second look.
+        with pytest.raises(PublishError, match="cannot be encoded"):
+            seal(envelope, now=now, composed=True)
         return
+    composed = seal(envelope, now=now, composed=True)
     assert seal(envelope, now=now) == composed
