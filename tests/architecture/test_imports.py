@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from stem_core.cli.main import COMMANDS
+
 ROOT = Path(__file__).parents[2]
 HEAVY = {"typer", "rich", "click", "sqlite3", "redis", "hiredis", "asyncpg", "cryptography", "pytest", "hypothesis"}
 
@@ -88,7 +90,8 @@ def test_a_command_is_made_without_the_others():
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("Usage: stem plugins")
     made = {name for name in done.stderr.split() if name.startswith("stem_core.cli.")}
-    assert made == {f"stem_core.cli.{name}" for name in ("main", "options", "output", "common", "plugins")}
+    assert "stem_core.cli.plugins" in made
+    assert not made & {f"stem_core.cli.{name}" for name in COMMANDS if name != "plugins"}
 
 
 def test_loading_every_plugin_imports_no_driver():
