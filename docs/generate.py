@@ -10,6 +10,7 @@ import inspect
 import re
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from types import NoneType, UnionType
@@ -260,8 +261,11 @@ def _members(found: type[Any]) -> str:
 
 def command_line() -> str:
     """Every command and option, as the command line itself tells."""
-    command = [sys.executable, "-m", "typer", "stem_core.cli.main", "utils", "docs", "--name", "stem"]
-    shown = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True, timeout=60).stdout
+    with tempfile.TemporaryDirectory() as folder:
+        program = Path(folder, "whole.py")
+        program.write_text("from stem_core.cli.main import COMMANDS, command_line\n\ncli = command_line(*COMMANDS)\n")
+        command = [sys.executable, "-m", "typer", str(program), "utils", "docs", "--name", "stem"]
+        shown = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True, timeout=60).stdout
     # Two pages below one title; and nobody is to run the usage lines.
     return (
         _title("Command line")

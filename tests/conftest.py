@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+# Collecting makes a hundred thousand objects that stay, and looking through them for garbage takes half of its time.
+gc.disable()
 
 # How fast the machine is says nothing about what is tested.
 settings.register_profile("stem", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -16,17 +20,32 @@ settings.load_profile("stem")
 #: Files whose tests share what is dear to make, so that they run in one process. (The groups of xdist do not work
 #: with pytest 9.2.)
 TOGETHER = {"tests/e2e/test_stop_matrix.py", "tests/packaging/test_wheels.py"}
+#: Folders of tests that take so long, each, that one goes to whoever is free.
+ONE_BY_ONE = {"benchmarks", "docs", "e2e", "packaging", "processes"}
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_collection() -> Iterator[None]:
+    """What is there once the tests are collected stays: it is not looked through again."""
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> object:
-    """Where tests run at once, each goes to whoever is free, but for those of :data:`TOGETHER`."""
+    """Where tests run at once, a class of them or the rest of a file goes to whoever is free: to hand out thousands
+    one by one costs a tenth of all."""
     from xdist.scheduler import LoadScopeScheduling
 
     class Scheduling(LoadScopeScheduling):
         def _split_scope(self, nodeid: str) -> str:
             file = nodeid.partition("::")[0]
-            return file if file in TOGETHER else nodeid
+            if file in TOGETHER:
+                return file
+            return nodeid if ONE_BY_ONE & set(file.split("/")) else nodeid.rpartition("::")[0]
 
     return Scheduling(config, log)
 

@@ -4,24 +4,35 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from importlib import import_module
 from typing import Annotated, NoReturn
 
 import typer
 
-from stem_core.cli import demo, dlq, enqueue, health, output, plugins, queues, result, routes, settings, tasks, worker
+from stem_core.cli import output
 from stem_core.errors import StemError
 
-cli = typer.Typer(
-    name="stem",
-    help="Stem runs background jobs: enqueue tasks, run workers, look at what they do.",
-    epilog="Data goes to stdout, messages to stderr. Tables become tab-separated lines in a pipe; "
-    "--json gives one array of objects.",
-    no_args_is_help=True,
-    context_settings={"help_option_names": ["-h", "--help"]},
-    # Plain text: what is shown does not depend on the terminal, and no variables are shown with a traceback.
-    rich_markup_mode=None,
-    pretty_exceptions_enable=False,
-)
+#: Modules of this package, each with the command of its name, as the help lists them.
+COMMANDS = ("worker", "enqueue", "result", "queues", "dlq", "tasks", "routes", "plugins", "settings", "health", "demo")
+
+
+def command_line(*commands: str) -> typer.Typer:
+    """``stem`` with these commands."""
+    cli = typer.Typer(
+        name="stem",
+        help="Stem runs background jobs: enqueue tasks, run workers, look at what they do.",
+        epilog="Data goes to stdout, messages to stderr. Tables become tab-separated lines in a pipe; "
+        "--json gives one array of objects.",
+        no_args_is_help=True,
+        context_settings={"help_option_names": ["-h", "--help"]},
+        # Plain text: what is shown does not depend on the terminal, and no variables are shown with a traceback.
+        rich_markup_mode=None,
+        pretty_exceptions_enable=False,
+    )
+    cli.callback()(_stem)
+    for name in commands:
+        import_module(f"stem_core.cli.{name}").register(cli)
+    return cli
 
 
 def _version(wanted: bool) -> None:
@@ -38,7 +49,6 @@ def _misplaced(app: str | None) -> None:
         raise typer.BadParameter(f"it goes behind the command, as in: stem worker -A {app}")
 
 
-@cli.callback()
 def _stem(
     app: Annotated[str | None, typer.Option("--app", "-A", callback=_misplaced, hidden=True)] = None,
     version: Annotated[
@@ -46,10 +56,6 @@ def _stem(
     ] = False,
 ) -> None:
     pass
-
-
-for module in (worker, enqueue, result, queues, dlq, tasks, routes, plugins, settings, health, demo):
-    module.register(cli)
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
@@ -60,9 +66,12 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    # All are made for the help, and for a name that is none of theirs; else one is enough, and the start is quicker.
+    cli = command_line(*([name] if (name := next(iter(given), "")) in COMMANDS else COMMANDS))
     try:
         # The commands find as their context's object whether the process has nothing else to do.
-        cli(args=None if arguments is None else list(arguments), prog_name="stem", obj=arguments is None)
+        cli(args=given, prog_name="stem", obj=arguments is None)
     except StemError as error:
         output.message(f"stem: error: {error}")
         sys.exit(error.exit_code)

@@ -32,15 +32,23 @@ async def statuses(session: Session, ids: Sequence[str]) -> dict[str, TaskStatus
     Raises:
         StoreError: one of them could not be asked.
     """
-    known: dict[str, TaskStatus] = {}
-    if session.backend is not None:
-        known = await session.deadline("result backend: get", session.backend.get(ids))
+    known = await _recorded(session, ids)
     rest = [each for each in ids if each not in known]
     broker = session.broker
     if rest and isinstance(broker, Inspectable):
-        for stored in (await session.deadline("broker: find", broker.find(rest))).values():
-            known[stored.message.id] = await _as_status(session, stored)
+        found = await session.deadline("broker: find", broker.find(rest))
+        # One that has left its queue meanwhile, or died in it, had its outcome written before that.
+        known |= await _recorded(session, [id for id in rest if id not in found or found[id].state == "dead"])
+        for id, stored in found.items():
+            if id not in known:
+                known[id] = await _as_status(session, stored)
     return known
+
+
+async def _recorded(session: Session, ids: Sequence[str]) -> dict[str, TaskStatus]:
+    if session.backend is None or not ids:
+        return {}
+    return await session.deadline("result backend: get", session.backend.get(ids))
 
 
 async def revoke(session: Session, id: str, reason: str) -> bool:

@@ -80,6 +80,8 @@ class Draining:
         """The worker fails: what it holds need not wait for its leases to end."""
         line = self._line
         line.intake.close()
+        # What is prefetched must not start in the slots that become free: others may have it by then.
+        line.slots.close()
         await first(line.intake.claimed(), asyncio.sleep(HARD_FLUSH))
         held = [entry for entry in line.inflight.snapshot() if entry.stage is not GONE]
         for entry in held:

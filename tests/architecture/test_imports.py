@@ -6,15 +6,18 @@ from pathlib import Path
 
 import pytest
 
+from stem_core.cli.main import COMMANDS
+
 ROOT = Path(__file__).parents[2]
 HEAVY = {"typer", "rich", "click", "sqlite3", "redis", "hiredis", "asyncpg", "cryptography", "pytest", "hypothesis"}
 
 # One interpreter, which has what others wrote already, forks a child for each module: two hundred that begin with
 # nothing would cost a minute.
 IMPORT_EACH = """
-import asyncio, importlib, os, sys, traceback
+import asyncio, gc, hmac, importlib, os, pkgutil, secrets, sys, traceback
 import attrs, hiredis, hypothesis, msgspec, pluggy, pytest, rich.console, rich.progress, rich.table, sqlite3, typer
 assert not any(name.startswith("stem_") for name in sys.modules)
+gc.disable()
 failed = 0
 for name in sys.argv[1:]:
     if (child := os.fork()) == 0:
@@ -72,10 +75,23 @@ def test_pulls_in_no_driver_and_no_terminal(statement):
 
 
 def test_the_command_line_starts_without_worker_client_and_plugins():
-    done = python("-c", "import stem_core.cli.main, sys; print(*sys.modules)")
+    program = "import sys; from stem_core.cli.main import *; command_line(*COMMANDS); print(*sys.modules)"
+    done = python("-c", program)
     assert done.returncode == 0, done.stderr
     heavy = {"stem_core.worker", "stem_core.client", "stem_core.plugins", "stem_core.builtin", "asyncio", "rich"}
     assert not set(done.stdout.split()) & heavy
+
+
+def test_a_command_is_made_without_the_others():
+    program = (
+        "import sys, atexit; atexit.register(lambda: print(*sys.modules, file=sys.stderr)); import stem_core.cli.main"
+    )
+    done = python("-c", f"{program}; stem_core.cli.main.main(['plugins', '--help'])")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("Usage: stem plugins")
+    made = {name for name in done.stderr.split() if name.startswith("stem_core.cli.")}
+    assert "stem_core.cli.plugins" in made
+    assert not made & {f"stem_core.cli.{name}" for name in COMMANDS if name != "plugins"}
 
 
 def test_loading_every_plugin_imports_no_driver():

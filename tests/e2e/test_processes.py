@@ -88,13 +88,15 @@ class TestTimeLimits:
         worker = site.worker("-c", "1")
         (id,) = await site.enqueue("spin")
         (first,) = site.ledger.wait_for("start")
-        await all_gone([first["pid"]], 2.5)
+        await all_gone([first["pid"]])
+        late = site.now() - first["at"] - 1.0
+        assert late < 1.0
         watch = Stopwatch()
         worker.wait_for_message("ended at its time limit of 1 s")
+        # Another child has to start first: how long that takes is a matter of the machine.
         _, second = site.ledger.wait_for("start", 2)
-        late = second["at"] - first["at"] - 1.0
-        print(f"\nan endless loop: dead and its child replaced {late:.2f} s after its limit of 1 s")
-        assert late < 1.0
+        again = second["at"] - first["at"] - 1.0
+        print(f"\nan endless loop: dead {late:.2f} s after its limit of 1 s, and run again after {again:.2f} s")
         assert (second["attempt"], second["run"]) == (2, 2)
         assert second["pid"] != first["pid"]
         worker.wait_for_message("failed for good in attempt 2 (time-limit)")
@@ -204,7 +206,7 @@ class TestStops:
         worker = site.worker("-c", "1", lease="1s")
         await site.enqueue("spin", time_limit=60)
         (event,) = site.ledger.wait_for("start")
-        worker.signal(signal.SIGSTOP)
+        site.freeze(worker)
         async with site.producer().open() as session:
             await eventually(lambda: session.broker.receive(Subscription.of("default"), 1, 30.0))
         worker.signal(signal.SIGCONT)
@@ -345,14 +347,14 @@ class TestReplacement:
         site.worker("-c", "1", max_memory_per_child="100MiB")
         (first,) = await site.enqueue("hoard", 200)
         hoarder = json.loads((await status_of(site, first, TaskState.SUCCEEDED)).result)
-        await all_gone([hoarder], 5.0)
+        await all_gone([hoarder], 20.0)
         (second,) = await site.enqueue("hoard", 0)
         assert json.loads((await status_of(site, second, TaskState.SUCCEEDED)).result) != hoarder
 
     async def test_when_it_is_too_old(self, site):
         worker = site.worker("-c", "1", max_age_per_child="1s")
         (child,) = (event["child"] for event in site.ledger.wait_for("child-init"))
-        await all_gone([child], 5.0)
+        await all_gone([child], 20.0)
         assert worker.alive
         assert len(site.ledger.wait_for("child-init", 2)) >= 2
 

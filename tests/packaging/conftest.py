@@ -1,4 +1,6 @@
+import compileall
 import re
+import shutil
 import subprocess
 import sys
 import venv
@@ -70,7 +72,19 @@ def built(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def install(built, tmp_path_factory):
+def unpacked(built, tmp_path_factory):
+    """Folders with what is in each wheel, by name; compiled once, which takes as long as all that is tried with it."""
+    folders = {}
+    for name in PROJECTS:
+        folders[name] = tmp_path_factory.mktemp(f"unpacked-{name}")
+        with zipfile.ZipFile(built / f"stem_{name}-0.1.0-py3-none-any.whl") as wheel:
+            wheel.extractall(folders[name])
+        compileall.compile_dir(folders[name], quiet=1)
+    return folders
+
+
+@pytest.fixture(scope="session")
+def install(unpacked, tmp_path_factory):
     """Makes an environment with the wheels of the named distributions, as `pip install --no-deps` would, beside what
     they declare and what ``others`` are."""
 
@@ -79,8 +93,8 @@ def install(built, tmp_path_factory):
         venv.create(folder / "venv", with_pip=False, symlinks=True)
         (site,) = folder.glob("venv/lib/python3*/site-packages")
         for name in names:
-            with zipfile.ZipFile(built / f"stem_{name}-0.1.0-py3-none-any.whl") as wheel:
-                wheel.extractall(site)
+            # With the times of the files, by which Python knows that what is compiled fits.
+            shutil.copytree(unpacked[name], site, dirs_exist_ok=True)
         dependencies = folder / "dependencies"
         dependencies.mkdir()
         link_dependencies(dependencies, [*(f"stem-{name}" for name in names), *others])

@@ -138,6 +138,7 @@ async def bench(app: Stem, *, state: object = None, **options: Any) -> AsyncIter
             yield made
         finally:
             line.intake.close()
+            line.slots.close()
             line.deadlines.close()
             if made.intake is not None:
                 services.append(made.intake)

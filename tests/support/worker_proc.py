@@ -6,12 +6,13 @@ import asyncio
 import json
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -221,6 +222,24 @@ class Site:
     def now(self) -> float:
         """Seconds since the epoch, by the clock that the ledger and a store on this machine tell."""
         return time.time()
+
+    def freeze(self, worker: WorkerProc) -> None:
+        """Stop the worker by SIGSTOP, until a SIGCONT. Not in the middle of a write to a database that all share: then
+        nobody could write."""
+        while True:
+            worker.signal(signal.SIGSTOP)
+            os.waitid(os.P_PID, worker.pid, os.WSTOPPED)
+            if not self.url.startswith("sqlite:") or self._unlocked():
+                return
+            worker.signal(signal.SIGCONT)
+
+    def _unlocked(self) -> bool:
+        with closing(sqlite3.connect(self.url.removeprefix("sqlite:///"), timeout=0)) as database:
+            try:
+                database.execute("BEGIN IMMEDIATE")
+            except sqlite3.OperationalError:
+                return False
+            return True
 
     def open_door(self, worker: WorkerProc) -> None:
         """Let the ``hold`` tasks of this worker end."""

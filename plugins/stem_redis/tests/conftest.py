@@ -26,9 +26,9 @@ def pytest_report_header() -> list[str]:
     return [f"redis {kind}: {version_of(program)}, {program}" for kind, program in _PROGRAMS.items()]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def servers() -> Iterator[Callable[[str], RedisServer]]:
-    """The running server of a kind."""
+    """The running server of a kind, until the tests of this plugin are over: idle ones cost too."""
     running: dict[str, RedisServer] = {}
 
     def of(kind: str) -> RedisServer:

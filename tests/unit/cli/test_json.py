@@ -8,7 +8,7 @@ import pytest
 import typer
 
 from stem_core.cli import shapes
-from stem_core.cli.main import cli
+from stem_core.cli.main import COMMANDS, command_line
 
 APP = """
 from stem_core import Stem, TaskContext
@@ -64,7 +64,7 @@ def takes_json(command, path=()) -> Iterator[str]:
 
 def test_each_command_that_writes_json_is_described():
     described = {name.partition(" --")[0] for name in shapes.WRITTEN}
-    assert described == set(takes_json(typer.main.get_command(cli)))
+    assert described == set(takes_json(typer.main.get_command(command_line(*COMMANDS))))
     assert shapes.WRITTEN.keys() == TYPED.keys()
 
 

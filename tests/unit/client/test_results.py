@@ -106,6 +106,24 @@ class TestStatus:
         await record(session, handle, "running", progress=Progress(percent=5))
         assert (await handle.status()).progress == Progress(percent=5)
 
+    @pytest.mark.parametrize(
+        ("state", "action"), [("succeeded", Ack()), ("failed", DeadLetter(reason="failed", detail="ValueError"))]
+    )
+    async def test_of_a_job_that_ends_while_it_is_looked_for(self, session, handle, monkeypatch, state, action):
+        get = session.backend.get
+        error = ErrorInfo(type="ValueError", message="no such day") if state == "failed" else None
+
+        async def ends_meanwhile(ids):
+            found = await get(ids)
+            monkeypatch.setattr(session.backend, "get", get)
+            await record(session, handle, state, error=error)
+            await settle(session, action)
+            return found
+
+        monkeypatch.setattr(session.backend, "get", ends_meanwhile)
+        found = await handle.status()
+        assert (found.state, found.error) == (state, error)
+
     async def test_what_nobody_knows_is_queued_to_its_own_handle_only(self, app, session, handle):
         await settle(session, Ack())
         assert (await handle.status()).state == "queued"

@@ -155,7 +155,8 @@ class TestOutcomes:
                 "task-succeeded",
                 "task-postrun",
             ]
-            assert (heard.events[2].task, heard.events[2].queue, heard.events[2].id) == ("news.note", "news", handle.id)
+            (received,) = heard.of("task-received")
+            assert (received.task, received.queue, received.id) == ("news.note", "news", handle.id)
             assert await app.session.backend.get([handle.id]) == {}
 
     async def test_a_retry_stays_in_the_worker(self, app):

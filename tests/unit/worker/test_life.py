@@ -244,6 +244,22 @@ class TestEnding:
             depth = (await session.broker.depth(["default"]))["default"]
             assert (depth.ready, depth.leased) == (3, 0)
 
+    async def test_a_failing_worker_starts_nothing_of_what_it_gives_back(self, app):
+        started = []
+
+        @app.task
+        async def task():
+            started.append(1)
+            await asyncio.Event().wait()
+
+        with pytest.raises(WorkerFailed):
+            async with Worker(app, concurrency=1, prefetch=2) as worker:
+                await app.enqueue_many([task.call() for _ in range(3)])
+                await until(lambda: started and len(worker._life._inflight) == 3)
+                worker._life._on_failure(RuntimeError("broken"))
+                await asyncio.wait((worker._task,), timeout=5)
+        assert len(started) == 1
+
     async def test_a_run_that_is_cancelled_hands_back_and_ends(self, app):
         task, started = endless(app)
         async with app.open() as session:

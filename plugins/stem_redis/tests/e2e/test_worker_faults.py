@@ -74,7 +74,7 @@ async def test_delayed_jobs_start_exactly_once_and_never_early_with_four_who_pro
     due = {}
     app = site.producer()
     async with app.open() as session:
-        begin = site.now() + 3.0
+        begin = site.now() + 6.0
         for start in range(0, count, chunk):
             delays = [begin - site.now() + n / 5_000 for n in range(start, start + chunk)]
             handles = await app.enqueue_many([app.call("work", (0,), delay=delay) for delay in delays])
