@@ -18,7 +18,7 @@ from stem_core.client.session import CHUNK, Session, Sessions
 from stem_core.clock import SYSTEM_CLOCK, Clock
 from stem_core.contracts import Middleware
 from stem_core.errors import AppNotOpen, ConfigurationError, InvalidOption
-from stem_core.model import Envelope, check_id
+from stem_core.model import Envelope, check_id, constructor
 from stem_core.signals import Signals
 from stem_core.tasks import (
     BoundTask,
@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 P = ParamSpec("P")
 R = TypeVar("R")
 
+#: Makes the handle that every enqueued job gets.
+_handle: Callable[..., TaskHandle[Any]] = constructor(TaskHandle)
 #: What ``lifespan=`` takes: entered once a worker process, its value is ``ctx.state``.
 Lifespan = Callable[["Stem"], AbstractAsyncContextManager[Any]]
 
@@ -331,7 +333,7 @@ class Stem(DefinesTasks):
 
     def _handle_of(self, envelope: Envelope, call: TaskCall[R]) -> TaskHandle[R]:
         header = envelope.header
-        return TaskHandle(id=header.id, task=header.task, app=self, header=header)
+        return _handle(id=header.id, task=header.task, app=self, header=header)
 
 
 #: One for all apps: reassigned in a forked child, where the thread that held it may not exist.

@@ -45,14 +45,14 @@ def constructor(cls: Callable[P, T]) -> Callable[P, T]:
     """
     parameters, body, names = [], [], {"new": object.__new__, "cls": cls}
     for field in attrs.fields(cast("Any", cls)):
-        name, default = field.name, field.default
+        name, own, default = field.alias, field.name, field.default
         if isinstance(default, attrs.Factory):  # type: ignore[arg-type] # attrs says it is a function
             parameters.append(f"{name}=None")
-            body.append(f"    self.{name} = make_{name}() if {name} is None else {name}")
+            body.append(f"    self.{own} = make_{name}() if {name} is None else {name}")
             names[f"make_{name}"] = default.factory
         else:
             parameters.append(name if default is attrs.NOTHING else f"{name}=of_{name}")
-            body.append(f"    self.{name} = {name}")
+            body.append(f"    self.{own} = {name}")
             names[f"of_{name}"] = default
     lines = [f"def construct(*, {', '.join(parameters)}):", "    self = new(cls)", *body, "    return self"]
     exec("\n".join(lines), names)  # noqa: S102 - as attrs makes the methods of its classes

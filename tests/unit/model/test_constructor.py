@@ -3,6 +3,7 @@
 import attrs
 import pytest
 
+from stem_core.client.results import TaskHandle
 from stem_core.contracts import Call
 from stem_core.model import (
     Delivery,
@@ -28,6 +29,12 @@ def test_it_makes_what_the_class_makes(cls, what):
     made = constructor(cls)(**given)
     assert type(made) is cls
     assert made == cls(**given)
+
+
+def test_private_fields_go_by_their_public_names():
+    app = object()
+    made = constructor(TaskHandle)(id="a", app=app)
+    assert (made.id, made.task, made._app, made._header) == ("a", "", app, None)
 
 
 def test_what_a_factory_makes_is_never_shared():

@@ -43,11 +43,28 @@ def test_what_begins_at_one_id_parts(monkeypatch) -> None:
     assert new_id(NOW) != first
 
 
+def test_a_forked_child_takes_steps_of_its_own() -> None:
+    new_id(NOW), new_id(NOW)
+    reader, writer = os.pipe()
+    child = os.fork()
+    if not child:
+        os.write(writer, new_id(NOW).encode())
+        os._exit(0)
+    os.waitpid(child, 0)
+    assert os.read(reader, 100).decode() != new_id(NOW)
+    os.close(reader), os.close(writer)
+
+
+def test_steps_are_fetched_anew_when_they_are_used_up() -> None:
+    made = [new_id(NOW) for _ in range(1000)]
+    assert made == sorted(set(made))
+
+
 def test_the_last_id_of_a_millisecond_is_followed_by_a_legal_one(monkeypatch) -> None:
     new_id(NOW)
     stamp, prefix, _ = module._last
     monkeypatch.setattr(module, "_last", (stamp, prefix, 2**74 - 1))
-    monkeypatch.setattr(os, "urandom", lambda size: b"\0" * (size - 1) + b"\5")
+    monkeypatch.setattr(module, "_steps", iter([(5).to_bytes(6)]))
     parsed = uuid.UUID(new_id(NOW))
     assert (parsed.version, parsed.variant, parsed.int & 0xFFFFFFFFFFFF) == (7, uuid.RFC_4122, 4)
 
