@@ -119,7 +119,9 @@ class Slots:
                 self._lanes.leave(entry.delivery.receipt.queue)
             self._lost.discard(entry)
             if entry.interrupt == "lease-lost":
-                entry.outcome = outcome
+                if entry.outcome is None:
+                    # Else it was handed back before it ended.
+                    entry.outcome = outcome
                 self._settler.lose(entry)
             else:
                 self._settler.take(entry, outcome)
