@@ -74,7 +74,7 @@ class Autoscaler:
         while samples[-1].at - samples[0].at > self._rules.idle + 2 * self._interval:
             samples.popleft()
         decision = decide(self._rules, samples)
-        if decision is not None and not steering.pinned:
+        if decision is not None:
             await steering.resize(decision.slots, decision.reason)
 
     async def _sample(self) -> Sample:

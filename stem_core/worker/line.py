@@ -139,9 +139,7 @@ def build_line(
     deadlines.on_overrun = Enforcer(executor, slots, settler).overrun
     intake = _intake(session, settings, plan, claims, inflight=inflight, slots=slots, settler=settler, told=announcer)
     settler.on_released = intake.released
-    steering = Steering(
-        plan, app.signals, clock, inflight, intake, slots, settler, running, tuple(strategies.values()), spawn
-    )
+    steering = Steering(plan, app.signals, clock, inflight, intake, slots, settler, running, strategies, spawn)
     autoscaler = Autoscaler(session, settings.worker, inflight=inflight, intake=intake, steering=steering)
     copies = listen(session, plan.broadcasts, inflight, slots=slots, settler=settler, announcer=announcer)
     return Line(

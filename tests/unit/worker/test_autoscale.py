@@ -345,6 +345,96 @@ class TestResizing:
         assert seen == [(3, 2), (2, 2)]
 
 
+class TestStrategyThatFails:
+    """It raises when it is given a number of slots that it does not like."""
+
+    @pytest.fixture
+    def app(self, app):
+        @app.task(name="plain")
+        def plain():
+            pass
+
+        @app.task(name="coroutine")
+        async def coroutine():
+            pass
+
+        return app
+
+    @pytest.fixture
+    def heard(self, app):
+        heard = []
+        app.signals.worker_scaled.connect(heard.append)
+        return heard
+
+    def refuse(self, line, slots):
+        """Both strategies remember what they were given; the second, in the order they are asked, refuses these."""
+        given = {}
+        for number, (name, strategy) in enumerate(line.line.strategies.items()):
+            given[name] = [line.plan.concurrency]
+
+            async def resize(wanted, seen=given[name], refuses=number == 1):
+                seen.append(wanted)
+                if refuses and wanted in slots:
+                    raise RuntimeError(f"no {wanted} today")
+
+            strategy.resize = resize
+        assert len(given) == 2
+        return given
+
+    @pytest.mark.parametrize("wanted", [5, 2])
+    async def test_all_is_as_it_was_and_the_failure_is_told(self, app, heard, caplog, wanted):
+        async with bench(app, queues=["default", "mail"], reserve={"mail": 1}, concurrency=3) as line:
+            given = self.refuse(line, {wanted})
+            steering = line.line.steering
+            await steering.scale(wanted, "by hand")
+            assert not steering.pinned
+            assert (steering.concurrency, line.line.intake.prefetch) == (3, 3)
+            assert (steering.running.size, line.inflight.lanes.size) == (3, 6)
+            assert [seen[-1] for seen in given.values()] == [3, 3]
+            told = f"stays at 3, not {wanted}: the strategy 'threads' failed: RuntimeError: no {wanted} today"
+            assert steering.scaled == told
+            (record,) = [record for record in caplog.records if record.levelno == logging.ERROR]
+            assert record.message == f"concurrency: {told}"
+            assert record.exc_info
+            await steering.scale(4, "by hand")
+            assert (steering.concurrency, steering.pinned) == (4, True)
+        assert [(event.previous, event.concurrency, event.pinned) for event in heard] == [(3, 4, True)]
+
+    async def test_what_was_pinned_before_stays_pinned(self, app, heard):
+        async with bench(app, autoscale=(2, 8)) as line:
+            self.refuse(line, {6})
+            await line.line.steering.scale(4, "by hand")
+            await line.line.steering.scale(6, "by hand")
+            assert (line.line.steering.concurrency, line.line.steering.pinned) == (4, True)
+            # Who waited while it was pinned does not change it.
+            await line.line.steering.resize(2, "the work")
+            assert line.line.steering.concurrency == 4
+
+    async def test_autoscaling_tries_on_and_tells_once(self, app, clock, heard, caplog):
+        async with bench(app, autoscale=(2, 8)) as line:
+            given = self.refuse(line, {1, 2})
+            service = autoscaler(line, autoscale=(2, 8))
+            await line.line.steering.resize(3, "to see")
+            for _ in range(100):
+                await service.look()
+                clock.advance(1.0)
+            assert given["threads"].count(2) > 3
+            assert line.line.steering.concurrency == 3
+            assert len([record for record in caplog.records if "no 2 today" in record.message]) == 1
+            self.refuse(line, set())
+            await service.look()
+            assert line.line.steering.concurrency == 2
+        assert [(event.previous, event.concurrency) for event in heard] == [(2, 3), (3, 2)]
+
+    async def test_one_that_cannot_go_back_either_keeps_nobody_from_going_back(self, app, caplog):
+        async with bench(app, concurrency=3) as line:
+            given = self.refuse(line, {3, 5})
+            await line.line.steering.scale(5, "by hand")
+            assert line.line.steering.concurrency == 3
+            assert [seen[-1] for seen in given.values()] == [3, 3]
+        assert "ThreadStrategy cannot go back to 3 slots" in caplog.text
+
+
 class TestWorkerFromCode:
     @pytest.fixture
     def app(self):
