@@ -136,6 +136,11 @@ class WorkerSettings:
     autoscale_step: float = setting(
         0.25, parse=p.number(0.01, 1.0), help="One step as a part of the concurrency; at least one slot."
     )
+    autoscale_max_memory: float = setting(
+        0.9,
+        parse=p.number(0.01, 1.0),
+        help="Step up only while less than this part of the memory, of the container or of the machine, is in use.",
+    )
     strategy: str = setting(
         "auto",
         parse=p.name("strategy"),

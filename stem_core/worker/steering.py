@@ -47,6 +47,8 @@ class Steering:
     pinned: bool = attrs.field(default=False, init=False)
     #: The last change of the number of slots and why, or why there was none though there was a reason; empty: neither.
     scaled: str = attrs.field(default="", init=False)
+    #: What was logged last of why there was none.
+    _stays: tuple[int, int, type] | None = attrs.field(default=None, init=False)
     _resizing: asyncio.Lock = attrs.field(factory=asyncio.Lock, init=False)
 
     @property
@@ -79,11 +81,16 @@ class Steering:
                 await self._resize(slots, reason, pinned=False)
 
     def stay(self, slots: int, reason: str, error: Exception | None = None) -> None:
-        """Tell that there are not to be so many slots, and why: once, however often it is said."""
-        told = f"stays at {self.concurrency}, not {slots}: {reason}"
-        if told != self.scaled:
-            self.scaled = told
-            logger.log(logging.INFO if error is None else logging.ERROR, "concurrency: %s", told, exc_info=error)
+        """Tell that there are not to be so many slots, and why; it is logged once, however often it is said."""
+        self.scaled = f"stays at {self.concurrency}, not {slots}: {reason}"
+        stays = (self.concurrency, slots, type(error))
+        if stays != self._stays:
+            self._stays = stays
+            logger.log(logging.INFO if error is None else logging.ERROR, "concurrency: %s", self.scaled, exc_info=error)
+
+    def memory_for(self, slots: int) -> int:
+        """About how many bytes more the strategies take for so many slots."""
+        return sum(strategy.memory_for(slots) for strategy in self._strategies.values())
 
     async def _resize(self, slots: int, reason: str, *, pinned: bool) -> bool:
         """Returns whether there are so many now; if not, all is as it was."""
@@ -100,6 +107,7 @@ class Steering:
             self.stay(slots, f"the strategy {name!r} failed: {type(error).__name__}: {error}", error)
             return False
         self._change(slots)
+        self._stays = None
         self.scaled = f"{before} to {slots}: {reason}"
         logger.info("concurrency: %s", self.scaled)
         self._slots.start_waiting()

@@ -264,3 +264,17 @@ async def test_one_that_is_cancelled_meanwhile_does_not_run_there(make):
         await run
     assert await strategy.run(call(id="b")) == b"[[],{}]"
     assert invoker.ended == ["b"]
+
+
+async def test_memory_for_more_slots_is_that_of_so_many_children(make):
+    strategy, _ = make(slots=2, processes=4)
+    # None were started yet: they come with the first call, not with the slots.
+    assert strategy.memory_for(4) == 0
+    await strategy.start()
+    await until(lambda: len(strategy.pids("ready")) == 2)
+    one = strategy.memory_for(3)
+    assert 2 * 2**20 < one < 200 * 2**20
+    assert strategy.memory_for(4) == pytest.approx(2 * one, rel=0.1)
+    # As many as there may be, and no more.
+    assert strategy.memory_for(100) == pytest.approx(2 * one, rel=0.1)
+    assert strategy.memory_for(2) == strategy.memory_for(1) == 0

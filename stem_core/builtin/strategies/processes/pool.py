@@ -125,6 +125,15 @@ class ProcessStrategy(ConcurrencyStrategy):
         while len(self._staying) > self._room and self._idle:
             self._dismiss(self._idle.pop(0))
 
+    def memory_for(self, slots: int) -> int:
+        """So many children more, each as large as those there are."""
+        staying = self._staying
+        more = min(slots, self._plan.processes) - len(staying)
+        if more <= 0 or not self._started:
+            return 0
+        sizes = [size for child in staying if child.ready and (size := child.memory)]
+        return more * sum(sizes) // len(sizes) if sizes else 0
+
     async def close(self, mode: Literal["drain", "abandon"]) -> None:
         """``abandon`` kills all children, and lets every waiting :meth:`run` go with a CancelledError."""
         self._stop_growing()
