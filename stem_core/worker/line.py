@@ -20,6 +20,7 @@ from stem_core.worker.gate import Gate
 from stem_core.worker.inflight import Entry, InFlight, Stage
 from stem_core.worker.intake import Intake
 from stem_core.worker.lanes import LaneClaims, Lanes
+from stem_core.worker.leases import confirmer
 from stem_core.worker.limits import Enforcer
 from stem_core.worker.remote import WorkerInvoker, child_plan
 from stem_core.worker.settle import Settler
@@ -133,6 +134,7 @@ def build_line(
         settler=settler,
         announcer=announcer,
         signals=app.signals,
+        confirm=confirmer(view, session),
         concurrency=plan.concurrency,
         lanes=running,
     )
@@ -246,6 +248,7 @@ def _executor(
         deadlines,
         session.clock,
         isolated=plan.isolated,
+        lease=settings.worker.lease,
         worker=plan.worker,
         state=state,
         default_max_retries=settings.app.default_max_retries,
