@@ -112,6 +112,21 @@ class TestUnreadLog:
         assert [line[:2] for line in lines if "x" in line] == [f"{number:02}" for number in range(10)]
         assert lines[-2:] == ["nobody read this log for a while: 20 lines are missing here", "end"]
 
+    def test_only_the_first_of_several_flushes_waits(self, pipe, log, monkeypatch):
+        monkeypatch.setattr(log_handler, "_AT_THE_END", 0.01)
+        fill(pipe[1])
+        log.info("one")
+        handler = log.handlers[0]
+        handler.flush()
+        # As logging.shutdown() does: it flushes, and closes, which flushes.
+        monkeypatch.setattr(log_handler, "_AT_THE_END", 3600)
+        handler.flush()
+        # Somebody reads again: now what is held can be waited for.
+        assert read_until(pipe[0], b"one\n")[-1].endswith("one")
+        log.info("two")
+        handler.flush()
+        assert read_until(pipe[0], b"two\n") == ["two"]
+
     @pytest.mark.parametrize("end", ["", "leave(0)"])
     def test_the_process_ends(self, end):
         program = """
