@@ -77,6 +77,11 @@ class ConcurrencyStrategy(ABC):
     async def resize(self, slots: int) -> None:
         """Have room for this many calls at once; never cuts a running one."""
 
+    def memory_for(self, slots: int) -> int:
+        """About how many bytes of memory :meth:`resize` to this many slots would take by itself; 0 where that costs
+        nothing worth counting. Autoscaling steps up only as far as there is memory."""
+        return 0
+
     @abstractmethod
     async def close(self, mode: Literal["drain", "abandon"]) -> None:
         """``drain``: return when all calls have ended. ``abandon``: return at once and let go of what still runs."""

@@ -75,7 +75,7 @@ class Heartbeat:
     prefetch: int | None = None
     #: The least and the most slots; None: their number does not follow the work.
     autoscale: tuple[int, int] | None = None
-    #: The last change of the number of slots and why; empty: there was none.
+    #: The last change of the number of slots and why, or why there was none though there was a reason; empty: neither.
     scaled: str = ""
 
     @property

@@ -125,14 +125,21 @@ class WorkerSettings:
         1.0, parse=p.duration(0.05), help="Time between two looks at the queues, and between two steps up."
     )
     autoscale_backlog: float = setting(
-        1.0, parse=p.number(0.0), help="Step up when more tasks than this are ready for each slot."
+        1.0, parse=p.number(0.0), help="While no slot is free, step up when more tasks than this are ready for each."
     )
     autoscale_age: float = setting(
-        2.0, parse=p.duration(), help="Step up when the oldest ready task has waited longer than this."
+        2.0,
+        parse=p.duration(),
+        help="While no slot is free, step up when the oldest ready task has waited longer than this.",
     )
     autoscale_idle: float = setting(30.0, parse=p.duration(0.05), help="Step down when slots were idle for this long.")
     autoscale_step: float = setting(
         0.25, parse=p.number(0.01, 1.0), help="One step as a part of the concurrency; at least one slot."
+    )
+    autoscale_max_memory: float = setting(
+        0.9,
+        parse=p.number(0.01, 1.0),
+        help="Step up only while less than this part of the memory, of the container or of the machine, is in use.",
     )
     strategy: str = setting(
         "auto",

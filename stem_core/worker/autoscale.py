@@ -1,11 +1,12 @@
-"""How many slots: a decision over what was seen of the queues and of the worker. Values in, a value out."""
+"""How many slots: a decision over what was seen of the queues, the worker and its memory. Values in, a value out."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from stem_core.model._value import value
+from stem_core.worker.memory import Memory
 
 
 @value
@@ -23,6 +24,8 @@ class ScaleRules:
     idle: float
     #: The size of a step as a part of the slots.
     step: float
+    #: No step up takes more than this part of the memory.
+    memory: float
 
 
 @value
@@ -66,6 +69,38 @@ def decide(rules: ScaleRules, samples: Sequence[Sample]) -> Decision | None:
         slots = min(rules.high, last.slots + max(1, math.ceil(last.slots * rules.step)))
         return Decision(slots=slots, reason=backlog)
     return _fewer(rules, samples)
+
+
+def afford(
+    rules: ScaleRules, decision: Decision, slots: int, memory: Iterable[Memory], needs: Callable[[int], int]
+) -> Decision:
+    """What is left of a step up from so many ``slots`` when there is not memory for all of it; as many slots as now:
+    nothing.
+
+    ``needs`` says about how many bytes more the strategies take for a number of slots: for children, what those there
+    are hold. What tasks take beside that nobody knows: a step is taken when it is still free, and so the part that
+    the rules leave is for the tasks.
+    """
+    if decision.slots <= max(slots, rules.low):
+        # Fewer, or the least that there are to be.
+        return decision
+    tightest = min(memory, key=lambda seen: seen.limit * rules.memory - seen.used, default=None)
+    if tightest is None:
+        return decision
+    allowed = tightest.limit * rules.memory
+    room = allowed - tightest.used
+    bound = f"autoscale_max_memory allows {_mib(allowed)} of {_mib(tightest.limit)}"
+    if room <= 0:
+        return Decision(slots=slots, reason=f"{_mib(tightest.used)} of memory are in use, {bound}")
+    fits = next((more for more in range(decision.slots, slots, -1) if needs(more) <= room), slots)
+    if fits == decision.slots:
+        return decision
+    short = f"{_mib(needs(fits + 1))} of memory more for {fits + 1} slots, {_mib(tightest.used)} are in use, {bound}"
+    return Decision(slots=fits, reason=short if fits == slots else f"{decision.reason}; no more: {short}")
+
+
+def _mib(size: float) -> str:
+    return f"{size / 2**20:,.0f} MiB"
 
 
 def _backlog(rules: ScaleRules, sample: Sample) -> str:

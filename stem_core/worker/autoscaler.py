@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 from stem_core.errors import StoreError
-from stem_core.worker.autoscale import Sample, ScaleRules, decide
+from stem_core.worker.autoscale import Sample, ScaleRules, afford, decide
+from stem_core.worker.memory import Memory, read_memory
 
 if TYPE_CHECKING:
     from stem_core.client.session import Session
@@ -24,7 +26,14 @@ class Autoscaler:
     """Takes a sample every ``interval`` seconds, and does what :func:`decide` makes of the samples."""
 
     def __init__(
-        self, session: Session, options: WorkerSettings, *, inflight: InFlight, intake: Intake, steering: Steering
+        self,
+        session: Session,
+        options: WorkerSettings,
+        *,
+        inflight: InFlight,
+        intake: Intake,
+        steering: Steering,
+        memory: Callable[[], Iterable[Memory]] = read_memory,
     ) -> None:
         low, high = options.autoscale or (1, 1)
         self._rules = ScaleRules(
@@ -34,12 +43,14 @@ class Autoscaler:
             age=options.autoscale_age,
             idle=options.autoscale_idle,
             step=options.autoscale_step,
+            memory=options.autoscale_max_memory,
         )
         self._interval = options.autoscale_interval
         self._session = session
         self._inflight = inflight
         self._intake = intake
         self._steering = steering
+        self._memory = memory
         self._samples: deque[Sample] = deque()
 
     async def run(self) -> None:
@@ -74,8 +85,16 @@ class Autoscaler:
         while samples[-1].at - samples[0].at > self._rules.idle + 2 * self._interval:
             samples.popleft()
         decision = decide(self._rules, samples)
-        if decision is not None and not steering.pinned:
-            await steering.resize(decision.slots, decision.reason)
+        if decision is None or steering.pinned:
+            return
+        slots = samples[-1].slots
+        # Looked at only when it matters: it is some files to read.
+        memory = self._memory() if decision.slots > slots else ()
+        allowed = afford(self._rules, decision, slots, memory, steering.memory_for)
+        if allowed.slots == slots:
+            steering.stay(decision.slots, allowed.reason)
+        else:
+            await steering.resize(allowed.slots, allowed.reason)
 
     async def _sample(self) -> Sample:
         session, lanes = self._session, self._steering.running

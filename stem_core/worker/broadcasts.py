@@ -91,10 +91,10 @@ class Copies:
         self._on_wire = {on_wire(settings.namespace, name): name for name in channels}
         self._remembered = max(REMEMBERED, *(channel.ttl for channel in declared.values()))
         self._arrived: asyncio.Queue[Delivery] = asyncio.Queue()
-        #: Ids that were admitted, and when they may be forgotten, by the monotonic clock; the oldest first.
-        self._seen: dict[str, float] = {}
-        #: Copies that wait for their next attempt.
-        self._retries: dict[str, asyncio.TimerHandle] = {}
+        #: Channels and ids of what was admitted, and when they may be forgotten (monotonic time); the oldest first.
+        self._seen: dict[tuple[str, str], float] = {}
+        #: Copies that wait for their next attempt, by channel and id.
+        self._retries: dict[tuple[str, str], asyncio.TimerHandle] = {}
         self._open = True
         self._listening: list[Listening] = []
         for mode in ("live", "retained"):
@@ -144,11 +144,11 @@ class Copies:
         again: Any = attrs.evolve(cast("Any", delivery), receipt=receipt, **changes)
 
         def arrive() -> None:
-            del self._retries[message.id]
+            del self._retries[message.queue, message.id]
             # Whether it has expired is judged by the time of its arrival, as with any delivery.
             self._arrived.put_nowait(attrs.evolve(again, now=self._clock.now()))
 
-        self._retries[message.id] = asyncio.get_running_loop().call_later(delay, arrive)
+        self._retries[message.queue, message.id] = asyncio.get_running_loop().call_later(delay, arrive)
 
     async def _hear(self, wire: str, data: bytes) -> None:
         channel = self._on_wire[wire]
@@ -159,7 +159,7 @@ class Copies:
         except MessageUnreadable as error:
             logger.error("dropped a message on the channel %s: %s", channel, error.message)
             return
-        if self._is_new(message.id):
+        if self._is_new((channel, message.id)):
             now = self._clock.now()
             receipt = _receipt(message, 1)
             self._arrived.put_nowait(
@@ -167,13 +167,13 @@ class Copies:
             )
             await self._room()
 
-    def _is_new(self, id: str) -> bool:
+    def _is_new(self, copy: tuple[str, str]) -> bool:
         seen, now = self._seen, self._clock.monotonic()
         while seen and next(iter(seen.values())) < now:
             del seen[next(iter(seen))]
-        if id in seen:
+        if copy in seen:
             return False
-        seen[id] = now + self._remembered
+        seen[copy] = now + self._remembered
         return True
 
     async def _admit(self) -> None:

@@ -6,8 +6,7 @@ import math
 import os
 from pathlib import Path
 
-_CGROUP = Path("/sys/fs/cgroup")
-_OWN_GROUP = Path("/proc/self/cgroup")
+from stem_core.worker import cgroups
 
 
 def usable_cpus() -> int:
@@ -19,19 +18,9 @@ def usable_cpus() -> int:
 
 def _quota() -> float | None:
     """Processors a second that the control group grants; None for no limit, or where there are no such groups."""
-    try:
-        group = _OWN_GROUP.read_text(encoding="ascii").partition("0::")[2].partition("\n")[0].strip("/")
-    except (OSError, ValueError):
-        group = ""
-    found: list[float] = []
-    # A limit of a group above holds as well.
-    folder = _CGROUP / group
-    for place in (folder, *folder.parents):
-        if (limit := _limit(place / "cpu.max")) is not None:
-            found.append(limit)
-        if place == _CGROUP:
-            break
-    if not found and (old := _limit_v1(_CGROUP / "cpu")) is not None:
+    limits = (_limit(group / "cpu.max") for group in cgroups.own_groups())
+    found = [limit for limit in limits if limit is not None]
+    if not found and (old := _limit_v1(cgroups.ROOT / "cpu")) is not None:
         found.append(old)
     return min(found, default=None)
 

@@ -40,6 +40,7 @@ class Executor:
         clock: Clock,
         *,
         isolated: frozenset[str],
+        lease: float,
         worker: str,
         state: object,
         default_max_retries: int,
@@ -50,6 +51,8 @@ class Executor:
         self._strategies = strategies
         #: Tasks whose clocks start when a process is free for them.
         self._isolated = isolated
+        #: With less than this left of its lease, in seconds, its renewals have failed for a while: it may be lost.
+        self._doubtful = lease / 2
         self._middleware = tuple(middleware)
         self._deadlines = deadlines
         self._clock = clock
@@ -59,12 +62,16 @@ class Executor:
         self._on_life = on_life
         self._on_started = on_started
 
-    def prepare(self, entry: Entry) -> None:
-        """Make the context of the run and start its clocks."""
+    def prepare(self, entry: Entry) -> bool:
+        """Make the context of the run and start its clocks. False, and nothing is done: it must be asked first whether
+        the message is still this worker's."""
         header, task = entry.header, entry.task
         assert header is not None
         assert task is not None
-        entry.started_at = self._clock.monotonic()
+        now = self._clock.monotonic()
+        if entry.lease_deadline - now < self._doubtful:
+            return False
+        entry.started_at = now
         # Two steps instead of one call, which would collect the keywords in a dict: 0.2 us.
         entry.ctx = ctx = TaskContext.__new__(TaskContext)
         TaskContext.__init__(
@@ -81,6 +88,7 @@ class Executor:
             self._on_started(entry)
         if task.name not in self._isolated:
             self.start_clocks(entry)
+        return True
 
     def start_clocks(self, entry: Entry) -> None:
         """The function is called now: its time limits count from here."""

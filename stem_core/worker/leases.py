@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
-from stem_core.worker.inflight import PREFETCHED, RUNNING
+from stem_core.errors import StoreError
+from stem_core.worker.backoff import Backoff
+from stem_core.worker.cancellation import mark
+from stem_core.worker.inflight import PREFETCHED, RUNNING, Entry
 
 if TYPE_CHECKING:
     from stem_core.client.session import Session
@@ -46,3 +50,30 @@ class Leases:
         for entry in view.inflight.snapshot():
             if entry.lease_deadline < now and entry.stage in (PREFETCHED, RUNNING):
                 view.interrupt(entry, "lease-lost", "the lease ended and could not be renewed")
+
+
+def confirmer(view: WorkerView, session: Session) -> Callable[[Entry], Awaitable[bool]]:
+    """On the worker's loop: makes what asks the broker whether one message is still this worker's, and extends its
+    lease. It returns False when it is lost, and when the entry was interrupted before the broker has answered."""
+
+    async def confirm(entry: Entry) -> bool:
+        backoff = Backoff()
+        while entry.interrupt is None:
+            sent = view.clock.monotonic()
+            try:
+                extension = session.broker.extend([entry.delivery.receipt], view.lease)
+                (verdict,) = await session.deadline("broker: extend", extension)
+            except StoreError:
+                # Nothing is lost yet; when its lease has ended, the pulse thread interrupts it.
+                await backoff.sleep()
+                continue
+            if verdict.kind == "lost":
+                mark(entry, "lease-lost", "the message was granted to another worker before it started")
+            elif verdict.kind == "done":
+                entry.lease_deadline = sent + view.lease
+                return True
+            else:
+                await backoff.sleep()
+        return False
+
+    return confirm

@@ -20,6 +20,7 @@ from stem_core.worker.gate import Gate
 from stem_core.worker.inflight import PREFETCHED, RUNNING, Entry, InFlight
 from stem_core.worker.intake import Intake
 from stem_core.worker.lanes import LaneClaims, Lanes
+from stem_core.worker.leases import confirmer
 from stem_core.worker.limits import Enforcer
 from stem_core.worker.remote import WorkerInvoker, child_plan
 from stem_core.worker.settle import Settler
@@ -133,15 +134,14 @@ def build_line(
         settler=settler,
         announcer=announcer,
         signals=app.signals,
+        confirm=confirmer(view, session),
         concurrency=plan.concurrency,
         lanes=running,
     )
     deadlines.on_overrun = Enforcer(executor, slots, settler).overrun
     intake = _intake(session, settings, plan, claims, inflight=inflight, slots=slots, settler=settler, told=announcer)
     settler.on_released = intake.released
-    steering = Steering(
-        plan, app.signals, clock, inflight, intake, slots, settler, running, tuple(strategies.values()), spawn
-    )
+    steering = Steering(plan, app.signals, clock, inflight, intake, slots, settler, running, strategies, spawn)
     autoscaler = Autoscaler(session, settings.worker, inflight=inflight, intake=intake, steering=steering)
     copies = listen(session, plan.broadcasts, inflight, slots=slots, settler=settler, announcer=announcer)
     return Line(
@@ -248,6 +248,7 @@ def _executor(
         deadlines,
         session.clock,
         isolated=plan.isolated,
+        lease=settings.worker.lease,
         worker=plan.worker,
         state=state,
         default_max_retries=settings.app.default_max_retries,

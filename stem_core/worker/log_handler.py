@@ -44,6 +44,8 @@ class QueuedHandler(logging.Handler):
         self._taken = self._written = 0
         self._dropped = 0
         self._stuck = False
+        #: A flush has waited in vain: the next would too, and each takes of the time that the end of a stop has.
+        self._given_up = False
 
     def emit(self, record: logging.LogRecord) -> None:
         """Format the line here, where its context is, and have it written."""
@@ -60,15 +62,16 @@ class QueuedHandler(logging.Handler):
             self.handleError(record)
 
     def flush(self) -> None:
-        """Wait until all is written, for a second at most."""
+        """Wait until all is written, for a second at most; not again before something is read."""
         if self._process != os.getpid():
             return
         self.acquire()
         try:
             if self._dropped and self._room:
                 self._tell()
-            if self._taken != self._written:
-                self._put(b"").acquire(timeout=_AT_THE_END)
+            if self._taken != self._written and not self._given_up:
+                written = self._put(b"").acquire(timeout=_AT_THE_END)
+                self._given_up = not written and self._taken != self._written
         finally:
             self.release()
 
@@ -127,7 +130,7 @@ class QueuedHandler(logging.Handler):
             self._write(line)
             self._written += len(line)
             if self._queue.empty():
-                self._stuck = False
+                self._stuck = self._given_up = False
             written.release()
 
     def _write(self, line: bytes) -> None:

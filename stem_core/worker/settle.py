@@ -74,6 +74,8 @@ class Settler:
         #: Takes out of a batch what no store has to be told of; None: there is no such thing.
         self.without_copies: Callable[[Batch], Batch] | None = None
         self._pending: deque[tuple[Entry, Outcome]] = deque()
+        #: What the stores are asked to write now, and have not answered.
+        self._writing: Sequence[Entry] = ()
         #: What :meth:`run` waits for when it has nothing to write: a bare future, 1.5 us less a flush than an event.
         self._wake: asyncio.Future[None] | None = None
         self._idle = asyncio.Event()
@@ -153,6 +155,7 @@ class Settler:
             )
         if not entries:
             return
+        self._writing = entries
         try:
             verdicts = await self._write(settlements, statuses)
         except StoreUnavailable:
@@ -160,6 +163,8 @@ class Settler:
         except Exception as error:
             # Whatever a store makes of one item, it must not end the worker: the next would hold the same item.
             verdicts = await self._write_singly(settlements, statuses, error)
+        finally:
+            self._writing = ()
         quiet = self._announcer.quiet_success
         for entry, verdict in zip(entries, verdicts, strict=True):
             if quiet and verdict.kind == "done" and type(entry.outcome) is Succeeded:
@@ -241,6 +246,9 @@ class Settler:
 
     def lose(self, entry: Entry) -> None:
         """Let go of an entry whose lease is known to be lost; nothing of it is written."""
+        if entry in self._writing:
+            # Its settlement may be what let go of it: the verdict decides, and is told of.
+            return
         if entry.stage is not GONE:
             self._inflight.remove(entry)
             self._announcer.settled(entry, LOST)

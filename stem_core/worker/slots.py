@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
 from stem_core.model import Failed, HandedBack, Outcome
@@ -37,6 +37,7 @@ class Slots:
         settler: Settler,
         announcer: Announcer,
         signals: Signals,
+        confirm: Callable[[Entry], Awaitable[bool]],
         concurrency: int,
         lanes: Lanes | None = None,
     ) -> None:
@@ -45,6 +46,7 @@ class Slots:
         self._executor = executor
         self._settler = settler
         self._announcer = announcer
+        self._confirm = confirm
         self._prerun = signals.task_prerun
         self.concurrency = concurrency
         #: What runs of each queue; None: every slot is for every queue.
@@ -99,8 +101,7 @@ class Slots:
                 refusal = self._gate.judge(entry)
                 if refusal is not None:
                     outcome = refusal
-                else:
-                    self._executor.prepare(entry)
+                elif self._executor.prepare(entry) or await self._confirmed(entry):
                     if self._prerun:
                         await self._announcer.prerun(entry)
                     outcome = await self._executor.execute(entry)
@@ -119,7 +120,9 @@ class Slots:
                 self._lanes.leave(entry.delivery.receipt.queue)
             self._lost.discard(entry)
             if entry.interrupt == "lease-lost":
-                entry.outcome = outcome
+                if entry.outcome is None:
+                    # Else it was handed back before it ended.
+                    entry.outcome = outcome
                 self._settler.lose(entry)
             else:
                 self._settler.take(entry, outcome)
@@ -127,6 +130,14 @@ class Slots:
                 self.start_waiting()
             if inflight.running == len(self._lost):
                 self._idle.set()
+
+    async def _confirmed(self, entry: Entry) -> bool:
+        """It waited so long without a renewal that another worker may have it: prepare it once the broker has said that
+        it is ours. False: it is not, or not any more to be run."""
+        while await self._confirm(entry):
+            if self._executor.prepare(entry):
+                return True
+        return False
 
     def lose(self, entry: Entry) -> None:
         """Nobody waits for this entry any more, but its slot is free only when it ends after all."""

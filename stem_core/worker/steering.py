@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any
 
 import attrs
@@ -40,12 +40,15 @@ class Steering:
     _settler: Settler
     #: What runs of each queue; None: no queue has slots of its own.
     running: Lanes | None
-    _strategies: Sequence[ConcurrencyStrategy]
+    #: By name.
+    _strategies: Mapping[str, ConcurrencyStrategy]
     _spawn: Spawn
     #: Whether somebody set the number of slots by hand.
     pinned: bool = attrs.field(default=False, init=False)
-    #: The last change of the number of slots and why; empty: there was none.
+    #: The last change of the number of slots and why, or why there was none though there was a reason; empty: neither.
     scaled: str = attrs.field(default="", init=False)
+    #: What was logged last of why there was none.
+    _stays: tuple[int, int, type] | None = attrs.field(default=None, init=False)
     _resizing: asyncio.Lock = attrs.field(factory=asyncio.Lock, init=False)
 
     @property
@@ -60,8 +63,9 @@ class Steering:
 
     async def scale(self, slots: int, reason: str) -> None:
         """Have so many slots until :meth:`follow`, whatever there is to do."""
-        self.pinned = True
-        await self.resize(slots, reason)
+        async with self._resizing:
+            if await self._resize(slots, reason, pinned=True):
+                self.pinned = True
 
     async def follow(self, reason: str) -> None:
         """Let the number of slots follow the work again; without a range of its own, back to where it began."""
@@ -70,41 +74,84 @@ class Steering:
             await self.resize(self._plan.concurrency, reason)
 
     async def resize(self, slots: int, reason: str) -> None:
-        """Have so many slots from now on. What runs is never cut: with too much of it, nothing starts for a while."""
+        """Have so many slots from now on, unless somebody has set their number by hand. What runs is never cut: with
+        too much of it, nothing starts for a while."""
         async with self._resizing:
-            before = self._slots.concurrency
-            if slots == before:
-                return
-            if slots > before:
-                # First the places to run in, then what is to run there; and the other way round on the way down.
-                await self._resize_strategies(slots)
-            self._slots.concurrency = slots
-            self._intake.prefetch = prefetch = self._plan.prefetch_for(slots)
-            if self.running is not None and self._inflight.lanes is not None:
-                rules = self._plan.lanes
-                self.running.resize(rules, slots)
-                self._inflight.lanes.resize(rules.widened(slots, prefetch), slots + prefetch)
-            if slots < before:
-                await self._resize_strategies(slots)
-            self.scaled = f"{before} to {slots}: {reason}"
-            logger.info("concurrency: %s", self.scaled)
-            self._slots.start_waiting()
-            self._intake.wake()
+            if not self.pinned:
+                await self._resize(slots, reason, pinned=False)
+
+    def stay(self, slots: int, reason: str, error: Exception | None = None) -> None:
+        """Tell that there are not to be so many slots, and why; it is logged once, however often it is said."""
+        self.scaled = f"stays at {self.concurrency}, not {slots}: {reason}"
+        stays = (self.concurrency, slots, type(error))
+        if stays != self._stays:
+            self._stays = stays
+            logger.log(logging.INFO if error is None else logging.ERROR, "concurrency: %s", self.scaled, exc_info=error)
+
+    def memory_for(self, slots: int) -> int:
+        """About how many bytes more the strategies take for so many slots."""
+        return sum(strategy.memory_for(slots) for strategy in self._strategies.values())
+
+    async def _resize(self, slots: int, reason: str, *, pinned: bool) -> bool:
+        """Returns whether there are so many now; if not, all is as it was."""
+        before = self._slots.concurrency
+        if slots == before:
+            return True
+        # On the way up, first the places to run in, then what is to run there; and the other way round on the way down.
+        if slots < before:
+            self._change(slots)
+        failed = await self._resize_strategies(before, slots)
+        if failed is not None:
+            self._change(before)
+            name, error = failed
+            self.stay(slots, f"the strategy {name!r} failed: {type(error).__name__}: {error}", error)
+            return False
+        self._change(slots)
+        self._stays = None
+        self.scaled = f"{before} to {slots}: {reason}"
+        logger.info("concurrency: %s", self.scaled)
+        self._slots.start_waiting()
+        self._intake.wake()
         if self._signals.worker_scaled:
             event = WorkerScaledEvent(
                 occurred_at=self._clock.now(),
                 worker=self._plan.worker,
                 previous=before,
                 concurrency=slots,
-                prefetch=prefetch,
+                prefetch=self._intake.prefetch,
                 reason=reason,
-                pinned=self.pinned,
+                pinned=pinned,
             )
             self._spawn(self._signals.worker_scaled.send(event))
+        return True
 
-    async def _resize_strategies(self, slots: int) -> None:
-        for strategy in self._strategies:
-            await strategy.resize(slots)
+    def _change(self, slots: int) -> None:
+        self._slots.concurrency = slots
+        self._intake.prefetch = prefetch = self._plan.prefetch_for(slots)
+        if self.running is not None and self._inflight.lanes is not None:
+            rules = self._plan.lanes
+            self.running.resize(rules, slots)
+            self._inflight.lanes.resize(rules.widened(slots, prefetch), slots + prefetch)
+
+    async def _resize_strategies(self, before: int, slots: int) -> tuple[str, Exception] | None:
+        """Returns what failed, and how; all have the room then that they had. None: all have room for so many."""
+        asked: list[ConcurrencyStrategy] = []
+        for name, strategy in self._strategies.items():
+            # The one that fails may have got half way.
+            asked.append(strategy)
+            try:
+                await strategy.resize(slots)
+            except Exception as error:
+                await self._go_back(asked, before)
+                return name, error
+        return None
+
+    async def _go_back(self, strategies: Sequence[ConcurrencyStrategy], slots: int) -> None:
+        for strategy in strategies:
+            try:
+                await strategy.resize(slots)
+            except Exception:
+                logger.exception("%s cannot go back to %d slots", type(strategy).__name__, slots)
 
     async def pause(self, queue: str, reason: str) -> None:
         """Claim nothing of this queue any more, and hand back what has not started. What runs goes on."""

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from stem_core.model import Subscription, TaskState
+from support.memory_group import memory_group
 from support.proc_table import family, gone, open_files
 from support.worker_proc import Stopwatch
 
@@ -75,6 +76,30 @@ class TestCrashes:
         print(f"\na child was killed: its task ran again after {second['at'] - first['at']:.2f} s")
         assert second["at"] - first["at"] < 1.5
         assert (second["attempt"], second["run"]) == (1, 2)
+
+    async def test_the_out_of_memory_killer_costs_the_one_task_that_took_the_memory(self, site):
+        limit = 400 * 2**20
+        with memory_group(limit) as group:
+            # The worker and its children, as in a container.
+            site.prefix = ("sh", "-c", 'echo $$ > "$0" && exec "$@"', str(group / "cgroup.procs"))
+            worker = site.worker("-c", "2", max_crashes=1)
+            before = await site.enqueue("work", 0.01, count=5)
+            (greedy,) = await site.enqueue("overeat")
+            after = await site.enqueue("work", 0.01, count=5)
+            line = worker.wait_for_message("crashed, 1 in all")
+            assert line["task_id"] == greedy
+            assert "was killed by SIGKILL (out of memory)" in line["message"]
+            (crashed, *_) = site.ledger.wait_for("crashed")
+            assert (crashed["id"], crashed["signal"], crashed["exit_status"]) == (greedy, signal.SIGKILL, None)
+            assert limit / 4 < crashed["peak_rss"] < limit
+            site.ledger.wait_for("end", 10)
+            worker.wait_for_message("max-crashes")
+            worker.signal(signal.SIGTERM)
+            assert worker.wait() == 0
+        assert sum(event["id"] == greedy for event in site.ledger.events("start")) == 1
+        for id in (*before, *after):
+            status = await site.status(id)
+            assert (status.state, status.attempt, status.run) == (TaskState.SUCCEEDED, 1, 1)
 
     async def test_children_that_cannot_start_are_told_of(self, site):
         site.environment["STEM_TEST_BROKEN"] = "yes"

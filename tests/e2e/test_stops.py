@@ -7,6 +7,7 @@ import sys
 
 import pytest
 
+from stem_core.control import Inspector
 from stem_core.model import TaskState
 from support.worker_proc import Stopwatch
 
@@ -79,6 +80,48 @@ class TestUnreadLog:
                 assert worker.wait(20) == 4
             finally:
                 worker.kill()
+
+
+class TestUnreadOutput:
+    """A task prints into a full pipe that nobody reads, and its log goes there too. That blocks where it runs, as every
+    write that nobody reads; the worker keeps its leases, says that it lives, and stops when it is told to."""
+
+    @pytest.mark.slow
+    @pytest.mark.parametrize(
+        ("strategy", "task"),
+        [("event_loop", "printing_coroutine"), ("threads", "printing"), ("processes", "printing")],
+        ids=["event_loop", "threads", "processes"],
+    )
+    async def test_blocks_its_task_and_neither_leases_nor_heartbeats_nor_the_stop(self, site, strategy, task):
+        site.app = "support.stop_jobs:app"
+        settings = {"lease": "1s", "heartbeat_interval": "200ms", **BUDGET}
+        environment = site.environment | {f"STEM_WORKER_{name.upper()}": given for name, given in settings.items()}
+        command = [sys.executable, "-m", "stem_core", "worker", "-A", site.app, "-P", strategy, "-c", "2"]
+        await site.enqueue(task, "no door")
+        with subprocess.Popen(  # noqa: ASYNC220
+            command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        ) as worker:
+            try:
+                site.ledger.wait_for("start")
+                with pytest.raises(TimeoutError):
+                    # Lies in wait for a lease that ends.
+                    async with asyncio.timeout(3.0):
+                        while True:
+                            await site.claim(1)
+                async with site.producer().open() as session:
+                    (beat,) = await Inspector(session).workers()
+                assert site.now() - beat.at < 1.0
+                assert beat.running == 1
+                watch = Stopwatch()
+                worker.send_signal(signal.SIGTERM)
+                assert worker.wait(20) == 4
+                print(f"\nSIGTERM with a budget of 3 s and a print in {strategy} that blocks: {watch.seconds:.2f} s")
+                assert watch.seconds < 5
+            finally:
+                worker.kill()
+        assert not site.ledger.events("end")
+        (back,) = await site.claim(1)
+        assert (back.attempt, back.crashes) == (1, 0)
 
 
 class TestHandBack:

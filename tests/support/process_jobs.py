@@ -51,7 +51,8 @@ def _child_shutdown(event: WorkerChildShutdownEvent) -> None:
 
 @app.signals.task_crashed.connect
 def _crashed(event: TaskCrashedEvent) -> None:
-    _note("crashed", id=event.id, run=event.run, crashes=event.crashes, detail=event.detail)
+    how: dict[str, Any] = {"signal": event.signal, "peak_rss": event.peak_rss, "exit_status": event.exit_status}
+    _note("crashed", id=event.id, run=event.run, crashes=event.crashes, detail=event.detail, **how)
 
 
 @app.task(name="work", strategy="processes")
@@ -112,6 +113,16 @@ def perish(ctx: TaskContext, how: str) -> None:
     if how == "abort":
         os.abort()
     os.kill(os.getpid(), signal.SIGKILL)
+
+
+@app.task(name="overeat", strategy="processes")
+def overeat(ctx: TaskContext) -> None:
+    """Take more and more memory."""
+    _note("start", ctx)
+    held = []
+    for _ in range(1000):
+        held.append(b"x" * 2**22)
+        time.sleep(0.001)
 
 
 @app.task(name="tell", strategy="processes")

@@ -72,3 +72,19 @@ def blocked(ctx: TaskContext, door: str) -> None:
     """Sleep in C with the interpreter's lock released."""
     _note("start", ctx)
     time.sleep(3600)
+
+
+@app.task(name="printing_coroutine")
+async def printing_coroutine(ctx: TaskContext, door: str) -> None:
+    """Print more than a pipe holds."""
+    _note("start", ctx)
+    print("x" * 2**20, flush=True)
+    _note("end", ctx)
+
+
+@app.task(name="printing")
+def printing(ctx: TaskContext, door: str) -> None:
+    """Print more than a pipe holds."""
+    _note("start", ctx)
+    print("x" * 2**20, flush=True)
+    _note("end", ctx)

@@ -42,7 +42,7 @@ class WorkerProc:
     """One ``python -m stem_core worker``; its log is read as it comes."""
 
     def __init__(self, site: Site, arguments: tuple[str, ...], environment: dict[str, str]) -> None:
-        command = [sys.executable, "-m", "stem_core", "worker", "-A", site.app, *arguments]
+        command = [*site.prefix, sys.executable, "-m", "stem_core", "worker", "-A", site.app, *arguments]
         #: Seconds since the epoch when it was started.
         self.started_at = time.time()
         self._process = subprocess.Popen(
@@ -163,6 +163,8 @@ class Site:
         self.url = url or f"sqlite:///{folder}/stem.db"
         self.ledger = Ledger(folder / "ledger")
         self.workers: list[WorkerProc] = []
+        #: A command that turns itself into the worker, which stands behind it.
+        self.prefix: tuple[str, ...] = ()
         self.environment = {
             name: given for name, given in os.environ.items() if not name.startswith(("STEM_", "PYTHON", "COV_"))
         } | {

@@ -105,6 +105,14 @@ class StrategyContract(Case):
         assert await strategy.run(call()) == b"[[],{}]"
         await strategy.close("drain")
 
+    async def test_more_slots_take_no_less_memory(self, provider: StrategyProvider, invoker: ScriptedInvoker) -> None:
+        strategy = provider.open(invoker, 2)
+        await strategy.start()
+        sizes = [strategy.memory_for(slots) for slots in (1, 2, 4, 8)]
+        assert sizes[:2] == [0, 0]
+        assert sizes == sorted(sizes)
+        await strategy.close("drain")
+
     async def test_resizing_down_and_up_again_keeps_it_running(
         self, provider: StrategyProvider, invoker: ScriptedInvoker
     ) -> None:

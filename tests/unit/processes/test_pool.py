@@ -32,7 +32,8 @@ class Watched(ProcessStrategy):
 
     def _spawn(self):
         child = super()._spawn()
-        self._note("+", child)
+        if child is not None:
+            self._note("+", child)
         return child
 
     def _note(self, what, child):
@@ -98,6 +99,29 @@ async def test_an_idle_child_that_is_too_old_is_replaced_first(make):
             # Itself, the other one, and whoever takes its place.
             assert len(ready) >= 3
     assert await strategy.run(call()) == b"[[],{}]"
+
+
+def no_room():
+    raise BlockingIOError("no room for another process")
+
+
+@pytest.mark.parametrize("how", ["dies", "cannot be started"])
+async def test_an_idle_one_whose_replacement_failed_is_replaced_without_a_call(make, monkeypatch, how):
+    monkeypatch.setattr(backoff, "FIRST_BACKOFF", 0.01)
+    strategy, _ = make(max_memory=1)
+    await strategy.start()
+    good = strategy._plan
+    strategy._plan = attrs.evolve(good, host="no.such.module:host")
+    if how == "cannot be started":
+        monkeypatch.setattr(handle, "spawn", no_room)
+    await strategy.run(call())
+    await until(lambda: strategy._heirs._failures >= 2)
+    monkeypatch.undo()
+    strategy._plan = good
+    (old, *_) = strategy.pids("+")
+    # No call comes.
+    await until(lambda: old in strategy.pids("-"))
+    assert strategy.pids("ready")[-1] == strategy.pids("+")[-1] != old
 
 
 async def test_a_busy_child_is_never_replaced(make):
@@ -240,3 +264,17 @@ async def test_one_that_is_cancelled_meanwhile_does_not_run_there(make):
         await run
     assert await strategy.run(call(id="b")) == b"[[],{}]"
     assert invoker.ended == ["b"]
+
+
+async def test_memory_for_more_slots_is_that_of_so_many_children(make):
+    strategy, _ = make(slots=2, processes=4)
+    # None were started yet: they come with the first call, not with the slots.
+    assert strategy.memory_for(4) == 0
+    await strategy.start()
+    await until(lambda: len(strategy.pids("ready")) == 2)
+    one = strategy.memory_for(3)
+    assert 2 * 2**20 < one < 200 * 2**20
+    assert strategy.memory_for(4) == pytest.approx(2 * one, rel=0.1)
+    # As many as there may be, and no more.
+    assert strategy.memory_for(100) == pytest.approx(2 * one, rel=0.1)
+    assert strategy.memory_for(2) == strategy.memory_for(1) == 0

@@ -13,12 +13,13 @@ from stem_core.errors import InvalidOption, StoreUnavailable
 from stem_core.model import Subscription
 from stem_core.testing.clock import FakeClock
 from stem_core.worker import Worker
-from stem_core.worker.autoscale import Decision, Sample, ScaleRules, decide
+from stem_core.worker.autoscale import Decision, Sample, ScaleRules, afford, decide
 from stem_core.worker.autoscaler import Autoscaler
+from stem_core.worker.memory import Memory
 from support.bench import bench, flaky_app
 from support.until import until
 
-RULES = ScaleRules(low=2, high=50, backlog=1.0, age=2.0, idle=30.0, step=0.25)
+RULES = ScaleRules(low=2, high=50, backlog=1.0, age=2.0, idle=30.0, step=0.25, memory=0.9)
 
 
 def samples(*seen, slots=4, every=1.0):
@@ -95,6 +96,59 @@ class TestDecision:
         assert decide(RULES, [*before, Sample(at=31.0, slots=6, held=0)]) is None
 
 
+MIB = 2**20
+
+
+def memory(used, limit=1000):
+    return Memory(limit=limit * MIB, used=used * MIB)
+
+
+def nothing(slots):
+    return 0
+
+
+class TestAfford:
+    """The rules allow 900 of 1000 MiB."""
+
+    def afford(self, slots, more, *seen, needs=nothing):
+        return afford(RULES, Decision(slots=more, reason="a backlog"), slots, seen, needs)
+
+    @pytest.mark.parametrize("seen", [(), (memory(0),), (memory(899),)])
+    def test_a_step_for_which_there_is_memory_is_taken(self, seen):
+        assert self.afford(8, 10, *seen) == Decision(slots=10, reason="a backlog")
+
+    @pytest.mark.parametrize("used", [900, 950, 1000])
+    def test_none_when_too_much_is_in_use_already(self, used):
+        reason = f"{used:,} MiB of memory are in use, autoscale_max_memory allows 900 MiB of 1,000 MiB"
+        assert self.afford(8, 10, memory(used)) == Decision(slots=8, reason=reason)
+
+    def test_the_tightest_limit_counts_not_the_fullest(self):
+        machine, pod = memory(8900, 10_000), memory(50, 60)
+        assert self.afford(8, 10, machine, pod, needs=lambda _: 3 * MIB).slots == 10
+        assert self.afford(8, 10, machine, pod, needs=lambda _: 5 * MIB).slots == 8
+        assert self.afford(8, 10, machine, memory(55, 60)).slots == 8
+
+    def test_as_many_children_as_there_is_memory_for(self):
+        def needs(slots):
+            return (slots - 8) * 60 * MIB
+
+        assert self.afford(8, 10, memory(700), needs=needs).slots == 10
+        some = self.afford(8, 10, memory(800), needs=needs)
+        short = (
+            "120 MiB of memory more for 10 slots, 800 MiB are in use, autoscale_max_memory allows 900 MiB of 1,000 MiB"
+        )
+        assert some == Decision(slots=9, reason=f"a backlog; no more: {short}")
+        none = self.afford(8, 10, memory(850), needs=needs)
+        short = (
+            "60 MiB of memory more for 9 slots, 850 MiB are in use, autoscale_max_memory allows 900 MiB of 1,000 MiB"
+        )
+        assert none == Decision(slots=8, reason=short)
+
+    def test_fewer_slots_and_the_least_of_them_need_no_leave(self):
+        for slots, fewer in ((8, 6), (1, 2)):
+            assert self.afford(slots, fewer, memory(1000)) == Decision(slots=fewer, reason="a backlog")
+
+
 def simulate(rules, phases, *, seconds):
     """A worker under a steady flow of ``(jobs a second, seconds a job)`` in each phase: its slots by the second."""
     slots, queue, busy, history, told = rules.low, 0.0, 0.0, [], []
@@ -154,9 +208,10 @@ def app(clock):
     return flaky_app(clock=clock)
 
 
-def autoscaler(line, **options):
+def autoscaler(line, *, memory=tuple, **options):
     given = attrs.evolve(line.app.runtime.settings.worker, **options)
-    return Autoscaler(line.session, given, inflight=line.inflight, intake=line.line.intake, steering=line.line.steering)
+    parts = {"inflight": line.inflight, "intake": line.line.intake, "steering": line.line.steering}
+    return Autoscaler(line.session, given, memory=memory, **parts)
 
 
 class TestService:
@@ -217,6 +272,50 @@ class TestService:
             assert (line.inflight.running, line.line.slots.concurrency) == (1, 2)
             gate.set()
             await line.idle()
+
+    async def test_stays_while_there_is_no_memory_and_says_so_once(self, app, clock, gate, caplog):
+        caplog.set_level(logging.INFO, "stem_core.worker")
+        heard = []
+        app.signals.worker_scaled.connect(heard.append)
+        async with bench(app, autoscale=(2, 5)) as line:
+            seen = [memory(950)]
+            service = autoscaler(line, memory=lambda: seen, autoscale=(2, 5), autoscale_max_memory=0.5)
+            await app.enqueue_many([gate.task.call() for _ in range(40)])
+            line.start_intake()
+            await until(lambda: line.inflight.running == 2)
+            for used in range(950, 960):
+                seen[:] = [memory(used)]
+                await self.look(service, clock)
+            assert line.line.slots.concurrency == 2
+            told = "stays at 2, not 3: {} MiB of memory are in use, autoscale_max_memory allows 500 MiB of 1,000 MiB"
+            assert line.line.steering.scaled == told.format(959)
+            assert [text for text in caplog.messages if "concurrency" in text] == [f"concurrency: {told.format(951)}"]
+            seen[:] = [memory(400)]
+            await self.look(service, clock)
+            assert line.line.slots.concurrency == 3
+            gate.set()
+        assert [event.reason for event in heard] == ["36 tasks are ready for 2 slots"]
+
+    async def test_a_strategy_says_what_its_slots_cost(self, app, clock, gate):
+        async with bench(app, autoscale=(4, 16), autoscale_step=1.0) as line:
+            service = autoscaler(line, memory=lambda: [memory(800)], autoscale=(4, 16), autoscale_step=1.0)
+            line.line.strategies["event_loop"].memory_for = lambda slots: (slots - 4) * 30 * MIB
+            await app.enqueue_many([gate.task.call() for _ in range(40)])
+            line.start_intake()
+            await until(lambda: line.inflight.running == 4)
+            await self.look(service, clock, 2)
+            assert line.line.slots.concurrency == 7
+            assert line.line.steering.scaled.startswith("4 to 7: 32 tasks are ready for 4 slots; no more: 120 MiB")
+            gate.set()
+
+    async def test_looks_at_the_memory_only_before_a_step_up(self, app, clock):
+        async with bench(app, autoscale=(2, 5)) as line:
+            looks = []
+            service = autoscaler(line, memory=lambda: looks.append(1) or [], autoscale=(2, 5))
+            await line.line.steering.resize(5, "to see")
+            await self.look(service, clock, 60)
+            assert line.line.slots.concurrency < 5
+            assert not looks
 
     async def test_a_fixed_prefetch_stays(self, app, clock, gate):
         async with bench(app, autoscale=(2, 5), prefetch=1) as line:
@@ -343,6 +442,96 @@ class TestResizing:
             await line.line.steering.resize(2, "to see")
             await line.line.steering.resize(2, "nothing to do")
         assert seen == [(3, 2), (2, 2)]
+
+
+class TestStrategyThatFails:
+    """It raises when it is given a number of slots that it does not like."""
+
+    @pytest.fixture
+    def app(self, app):
+        @app.task(name="plain")
+        def plain():
+            pass
+
+        @app.task(name="coroutine")
+        async def coroutine():
+            pass
+
+        return app
+
+    @pytest.fixture
+    def heard(self, app):
+        heard = []
+        app.signals.worker_scaled.connect(heard.append)
+        return heard
+
+    def refuse(self, line, slots):
+        """Both strategies remember what they were given; the second, in the order they are asked, refuses these."""
+        given = {}
+        for number, (name, strategy) in enumerate(line.line.strategies.items()):
+            given[name] = [line.plan.concurrency]
+
+            async def resize(wanted, seen=given[name], refuses=number == 1):
+                seen.append(wanted)
+                if refuses and wanted in slots:
+                    raise RuntimeError(f"no {wanted} today")
+
+            strategy.resize = resize
+        assert len(given) == 2
+        return given
+
+    @pytest.mark.parametrize("wanted", [5, 2])
+    async def test_all_is_as_it_was_and_the_failure_is_told(self, app, heard, caplog, wanted):
+        async with bench(app, queues=["default", "mail"], reserve={"mail": 1}, concurrency=3) as line:
+            given = self.refuse(line, {wanted})
+            steering = line.line.steering
+            await steering.scale(wanted, "by hand")
+            assert not steering.pinned
+            assert (steering.concurrency, line.line.intake.prefetch) == (3, 3)
+            assert (steering.running.size, line.inflight.lanes.size) == (3, 6)
+            assert [seen[-1] for seen in given.values()] == [3, 3]
+            told = f"stays at 3, not {wanted}: the strategy 'threads' failed: RuntimeError: no {wanted} today"
+            assert steering.scaled == told
+            (record,) = [record for record in caplog.records if record.levelno == logging.ERROR]
+            assert record.message == f"concurrency: {told}"
+            assert record.exc_info
+            await steering.scale(4, "by hand")
+            assert (steering.concurrency, steering.pinned) == (4, True)
+        assert [(event.previous, event.concurrency, event.pinned) for event in heard] == [(3, 4, True)]
+
+    async def test_what_was_pinned_before_stays_pinned(self, app, heard):
+        async with bench(app, autoscale=(2, 8)) as line:
+            self.refuse(line, {6})
+            await line.line.steering.scale(4, "by hand")
+            await line.line.steering.scale(6, "by hand")
+            assert (line.line.steering.concurrency, line.line.steering.pinned) == (4, True)
+            # Who waited while it was pinned does not change it.
+            await line.line.steering.resize(2, "the work")
+            assert line.line.steering.concurrency == 4
+
+    async def test_autoscaling_tries_on_and_tells_once(self, app, clock, heard, caplog):
+        async with bench(app, autoscale=(2, 8)) as line:
+            given = self.refuse(line, {1, 2})
+            service = autoscaler(line, autoscale=(2, 8))
+            await line.line.steering.resize(3, "to see")
+            for _ in range(100):
+                await service.look()
+                clock.advance(1.0)
+            assert given["threads"].count(2) > 3
+            assert line.line.steering.concurrency == 3
+            assert len([record for record in caplog.records if "no 2 today" in record.message]) == 1
+            self.refuse(line, set())
+            await service.look()
+            assert line.line.steering.concurrency == 2
+        assert [(event.previous, event.concurrency) for event in heard] == [(2, 3), (3, 2)]
+
+    async def test_one_that_cannot_go_back_either_keeps_nobody_from_going_back(self, app, caplog):
+        async with bench(app, concurrency=3) as line:
+            given = self.refuse(line, {3, 5})
+            await line.line.steering.scale(5, "by hand")
+            assert line.line.steering.concurrency == 3
+            assert [seen[-1] for seen in given.values()] == [3, 3]
+        assert "ThreadStrategy cannot go back to 3 slots" in caplog.text
 
 
 class TestWorkerFromCode:

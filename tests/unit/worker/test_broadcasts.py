@@ -86,6 +86,21 @@ class TestFanOut:
             await until(lambda: ("a", "end") in ran)
         assert ran == [("a", "first"), ("a", "end")]
 
+    async def test_one_id_on_two_channels_is_two_copies_also_while_both_wait_for_a_retry(self, app):
+        runs = []
+
+        @app.task(name="news.flaky", aliases=["kept.flaky"], retry=RetryPolicy.fixed(0.2))
+        async def flaky(ctx: TaskContext):
+            runs.append((ctx.queue, ctx.attempt))
+            if ctx.attempt == 1:
+                raise ValueError("once")
+
+        async with app.open(), worker(app, "a"):
+            for name in ("news.flaky", "kept.flaky"):
+                await app.submit(app.call(name, id="same"))
+            await until(lambda: len(runs) == 4)
+        assert sorted(runs) == [("kept", 1), ("kept", 2), ("news", 1), ("news", 2)]
+
     async def test_queues_and_channels_in_one_call(self, app, ran):
         @app.task(name="own")
         async def own(ctx: TaskContext):

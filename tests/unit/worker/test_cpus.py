@@ -2,15 +2,15 @@ import os
 
 import pytest
 
-from stem_core.worker import cpus
+from stem_core.worker import cgroups, cpus
 
 
 @pytest.fixture
 def machine(monkeypatch, tmp_path):
     """Eight processors, and an empty tree of control groups in which this process is in ``/pods/mine``."""
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)), raising=False)
-    monkeypatch.setattr(cpus, "_CGROUP", tmp_path / "cgroup")
-    monkeypatch.setattr(cpus, "_OWN_GROUP", tmp_path / "own")
+    monkeypatch.setattr(cgroups, "ROOT", tmp_path / "cgroup")
+    monkeypatch.setattr(cgroups, "_OWN", tmp_path / "own")
     (tmp_path / "own").write_text("0::/pods/mine\n")
     (tmp_path / "cgroup/pods/mine").mkdir(parents=True)
     return tmp_path / "cgroup"
@@ -48,5 +48,5 @@ def test_the_older_kind_of_groups(machine):
 
 
 def test_no_groups_at_all(machine, monkeypatch, tmp_path):
-    monkeypatch.setattr(cpus, "_OWN_GROUP", tmp_path / "nowhere")
+    monkeypatch.setattr(cgroups, "_OWN", tmp_path / "nowhere")
     assert cpus.usable_cpus() == 8

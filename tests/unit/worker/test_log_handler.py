@@ -1,5 +1,6 @@
 import logging
 import os
+import signal
 import subprocess
 import sys
 import textwrap
@@ -63,6 +64,14 @@ class TestReadLog:
         log.info("end")
         assert read_until(pipe[0], b"end\n") == [*map(str, range(500)), "end"]
 
+    def test_a_line_after_the_close_is_written_too(self, pipe, log):
+        # As at the end of the interpreter, where destructors log.
+        handler = log.handlers[0]
+        log.info("one")
+        handler.close()
+        log.info("two")
+        assert read_until(pipe[0], b"two\n") == ["one", "two"]
+
     def test_a_forked_child_writes_at_once(self, pipe, log):
         log.info("parent")
         if (pid := os.fork()) == 0:
@@ -111,6 +120,69 @@ class TestUnreadLog:
         lines = read_until(pipe[0], b"end\n")
         assert [line[:2] for line in lines if "x" in line] == [f"{number:02}" for number in range(10)]
         assert lines[-2:] == ["nobody read this log for a while: 20 lines are missing here", "end"]
+
+    def test_only_the_first_of_several_flushes_waits(self, pipe, log, monkeypatch):
+        monkeypatch.setattr(log_handler, "_AT_THE_END", 0.01)
+        fill(pipe[1])
+        log.info("one")
+        handler = log.handlers[0]
+        handler.flush()
+        # As logging.shutdown() does: it flushes, and closes, which flushes.
+        monkeypatch.setattr(log_handler, "_AT_THE_END", 3600)
+        handler.flush()
+        # Somebody reads again: now what is held can be waited for.
+        assert read_until(pipe[0], b"one\n")[-1].endswith("one")
+        log.info("two")
+        handler.flush()
+        assert read_until(pipe[0], b"two\n") == ["two"]
+
+    def test_what_is_dropped_is_told_at_the_end_though_no_line_comes_after_it(self, pipe, log, monkeypatch):
+        monkeypatch.setattr(log_handler, "HELD", 1000)
+        fill(pipe[1])
+        for _ in range(11):
+            log.info("x" * 99)
+        os.read(pipe[0], 2**20)
+        handler = log.handlers[0]
+        # The first waits for what is held, and there is room for one line more then.
+        handler.flush()
+        handler.flush()
+        assert read_until(pipe[0], b"here\n")[-1] == "nobody read this log for a while: 1 lines are missing here"
+
+    def test_a_line_that_could_be_written_does_not_overtake_one_that_is_held(self, pipe, log, monkeypatch):
+        handler, go = log.handlers[0], threading.Event()
+        write = handler._write
+
+        def late(line):
+            go.wait(10)
+            write(line)
+
+        monkeypatch.setattr(handler, "_write", late)
+        fill(pipe[1])
+        log.info("one")
+        os.read(pipe[0], 2**20)
+        log.info("two")
+        go.set()
+        assert read_until(pipe[0], b"two\n") == ["one", "two"]
+
+    def test_a_descriptor_that_does_not_block_is_waited_for_on_the_thread(self, pipe, log):
+        fill(pipe[1])
+        os.set_blocking(pipe[1], False)
+        log.info("one")
+        log.info("two")
+        assert read_until(pipe[0], b"two\n")[-1] == "two"
+
+    def test_a_forked_child_does_not_wait_for_what_its_parent_holds(self, pipe, log, monkeypatch):
+        fill(pipe[1])
+        log.info("held")
+        monkeypatch.setattr(log_handler, "_AT_THE_END", 3600)
+        if (pid := os.fork()) == 0:
+            signal.alarm(10)
+            log.handlers[0].flush()
+            os._exit(0)
+        status = os.waitpid(pid, 0)[1]
+        monkeypatch.undo()
+        os.read(pipe[0], 2**20)
+        assert status == 0
 
     @pytest.mark.parametrize("end", ["", "leave(0)"])
     def test_the_process_ends(self, end):

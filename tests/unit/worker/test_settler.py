@@ -1,5 +1,6 @@
 import asyncio
 import logging
+import threading
 
 import attrs
 import pytest
@@ -138,6 +139,83 @@ class TestOutage:
             del line.faults.held["settle"]
             await line.finished()
             assert await handle.result(1) == 8
+
+
+class LateReplies:
+    """Settlements are carried out at once, and answered when :attr:`answer` is set."""
+
+    def __init__(self, line):
+        self.written, self.answer = asyncio.Event(), asyncio.Event()
+        broker = line.session.broker
+        settle = broker.settle_with_results
+
+        async def late(*args):
+            verdicts = await settle(*args)
+            self.written.set()
+            await self.answer.wait()
+            return verdicts
+
+        broker.settle_with_results = late
+
+
+class TestGrantedAgain:
+    """The same message comes back to this worker while the reply to its settlement is under way."""
+
+    @pytest.fixture
+    def told(self, app):
+        told = []
+        for name in ("retried", "succeeded", "handed_back", "lease_lost", "postrun"):
+            signal = getattr(app.signals, f"task_{name}")
+            signal.connect(lambda event, name=name: told.append((event.run, name)))
+        return told
+
+    async def end(self, line):
+        await line.idle()
+        line.line.announcer.close()
+        await asyncio.sleep(0)
+
+    async def test_each_run_is_told_of_once_as_what_became_of_it(self, app, told, caplog):
+        @app.task(max_retries=1, retry=RetryPolicy.fixed(0))
+        async def t(ctx: TaskContext) -> int:
+            if ctx.attempt == 1:
+                raise ValueError("once")
+            return ctx.run
+
+        async with bench(app) as line:
+            replies = LateReplies(line)
+            handle = await t.enqueue()
+            line.start_intake()
+            await replies.written.wait()
+            first = line.inflight.get(handle.id)
+            await until(lambda: line.inflight.get(handle.id) is not first)
+            replies.answer.set()
+            await self.end(line)
+            assert await handle.result(1) == 2
+        assert sorted(told) == [(1, "postrun"), (1, "retried"), (2, "postrun"), (2, "succeeded")]
+        assert "lost its lease" not in caplog.text
+
+    async def test_what_ends_after_it_was_handed_back_and_lost_is_told_of_once(self, app, told):
+        go = threading.Event()
+
+        @app.task
+        def stubborn() -> None:
+            go.wait(10)
+
+        async with bench(app) as line:
+            replies = LateReplies(line)
+            await stubborn.enqueue()
+            (entry,) = await line.take()
+            await until(lambda: entry.started)
+            line.view.interrupt(entry, "lease-lost", "a test")
+            line.line.hand_back_all()
+            await replies.written.wait()
+            go.set()
+            await until(lambda: line.inflight.running == 0)
+            replies.answer.set()
+            await line.finished()
+            line.line.announcer.close()
+            await asyncio.sleep(0)
+        assert sorted(told) == [(1, "handed_back"), (1, "postrun")]
 
 
 class TestBadItems:

@@ -364,6 +364,7 @@ class TestClaims:
         async with bench(app) as line:
             handle = await t.enqueue()
             (old,) = await line.take()
+            await until(lambda: old.started)
             clock.advance(31)
             line.start_intake()
             await until(lambda: line.inflight.get(handle.id) is not old)

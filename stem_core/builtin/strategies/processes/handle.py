@@ -10,6 +10,7 @@ import random
 import sys
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from stem_core.builtin.strategies.processes import frames
@@ -136,6 +137,14 @@ class Child:
     def heard(self) -> bool:
         """Whether it was sent all that there was: a call that it was not sent has not begun in it."""
         return not self._deaf and not self._unsent
+
+    @property
+    def memory(self) -> int:
+        """Its resident memory now, in bytes; 0 where nobody tells."""
+        try:
+            return int(Path(f"/proc/{self.pid}/statm").read_bytes().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+        except (OSError, IndexError):
+            return 0
 
     def _kill_overdue(self) -> None:
         logger.warning("child process %d has not ended in %g s and is killed", self.pid, END_GRACE)

@@ -8,9 +8,10 @@ import logging
 from collections import deque
 from typing import Literal
 
-from stem_core.builtin.strategies.processes.backoff import Pause, backoff
+from stem_core.builtin.strategies.processes.backoff import backoff
 from stem_core.builtin.strategies.processes.ending import Ending
 from stem_core.builtin.strategies.processes.handle import END_GRACE, Child
+from stem_core.builtin.strategies.processes.heirs import Heirs
 from stem_core.builtin.strategies.processes.job import Job
 from stem_core.contracts import Call, ConcurrencyStrategy, RemoteInvoker
 from stem_core.errors import InterruptReason, TaskInterrupted, WorkerFailed
@@ -46,8 +47,7 @@ class ProcessStrategy(ConcurrencyStrategy):
         #: How many children died in a row without having ended a call in between.
         self._failures = 0
         self._retry: asyncio.TimerHandle | None = None
-        #: Replacements of worn children: a call that ends in a worn one says nothing about them.
-        self._heirs = Pause(self._loop.time)
+        self._heirs = Heirs(self._loop, self._children, self._spawn)
         self._started = False
         self._closing = False
         #: What the first children say, for :meth:`start`.
@@ -125,6 +125,15 @@ class ProcessStrategy(ConcurrencyStrategy):
         while len(self._staying) > self._room and self._idle:
             self._dismiss(self._idle.pop(0))
 
+    def memory_for(self, slots: int) -> int:
+        """So many children more, each as large as those there are."""
+        staying = self._staying
+        more = min(slots, self._plan.processes) - len(staying)
+        if more <= 0 or not self._started:
+            return 0
+        sizes = [size for child in staying if child.ready and (size := child.memory)]
+        return more * sum(sizes) // len(sizes) if sizes else 0
+
     async def close(self, mode: Literal["drain", "abandon"]) -> None:
         """``abandon`` kills all children, and lets every waiting :meth:`run` go with a CancelledError."""
         self._stop_growing()
@@ -149,11 +158,9 @@ class ProcessStrategy(ConcurrencyStrategy):
     def on_ready(self, child: Child) -> None:
         """A child can run calls; the one that it replaces may go."""
         self._tell_first(None)
-        for old in self._children:
-            if old.heir is child:
-                self._heirs.worked()
-                self._dismiss(old)
-                break
+        old = self._heirs.ready(child)
+        if old is not None:
+            self._dismiss(old)
         self._release(child)
         if self._missing > 0 and self._retry is None and not self._closing:
             # After failures they are started one by one: this one lives, now the next.
@@ -183,23 +190,15 @@ class ProcessStrategy(ConcurrencyStrategy):
         job.end(report)
 
     def on_worn(self, child: Child) -> None:
-        """The replacement first; until it is ready, the worn one goes on."""
-        if child.heir is not None or child.leaving or self._closing or not self._heirs.over:
-            return
-        child.heir = self._spawn()
-        if child.heir is None:
-            self._heirs.failed()
+        """The replacement first."""
+        self._heirs.replace(child)
 
     def on_ended(self, child: Child, job: Job | None, ending: Ending) -> None:
         """A child is gone: its call with it, and another takes its place."""
         self._children.discard(child)
         if child in self._idle:
             self._idle.remove(child)
-        for old in self._children:
-            if old.heir is child:
-                old.heir = None
-                if not child.ready:
-                    self._heirs.failed()
+        self._heirs.ended(child)
         killed = job is not None and job.killed is not None
         if job is not None:
             if job.killed is not None:
@@ -308,6 +307,7 @@ class ProcessStrategy(ConcurrencyStrategy):
 
     def _stop_growing(self) -> None:
         self._closing = True
+        self._heirs.close()
         if self._retry is not None:
             self._retry.cancel()
 
