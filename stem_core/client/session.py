@@ -99,11 +99,10 @@ class Session:
             composed = False
         signals = self.app.signals
         now = self.clock.now()
-        messages: list[Message] = []
-        for start in range(0, len(envelopes), CHUNK):
-            if start:
-                # Sealing a thousand takes some milliseconds; others on the loop get their turn in between.
-                await asyncio.sleep(0)
+        messages = [self._seal(envelope, now, composed) for envelope in envelopes[:CHUNK]]
+        for start in range(CHUNK, len(envelopes), CHUNK):
+            # Sealing a thousand takes some milliseconds; others on the loop get their turn in between.
+            await asyncio.sleep(0)
             messages += [self._seal(envelope, now, composed) for envelope in envelopes[start : start + CHUNK]]
         if self._broadcasts is not None:
             self._broadcasts.check(envelopes)

@@ -54,36 +54,37 @@ class Connection(asyncio.Protocol):
         """Whether every command was answered."""
         return not self._waiting
 
-    def send(self, *command: Argument) -> asyncio.Future[Any]:
-        """Send a command at the end of this turn of the loop; its reply, or :class:`hiredis.ReplyError`.
+    def send(self, *command: Argument, at_once: bool = False) -> asyncio.Future[Any]:
+        """Send a command at the end of this turn of the loop, or now; its reply, or :class:`hiredis.ReplyError`.
 
         The future fails with ``OSError`` or ``hiredis.ProtocolError`` when the connection breaks before the reply.
         """
         future = self._loop.create_future()
-        self.post(command, functools.partial(_answer, future))
+        self.post(command, functools.partial(_answer, future), at_once=at_once)
         return future
 
-    def post(self, command: Sequence[Argument], on_reply: OnReply) -> None:
+    def post(self, command: Sequence[Argument], on_reply: OnReply, *, at_once: bool = False) -> None:
         """As :meth:`send`, but the reply, or the exception, is given to ``on_reply`` in the turn in which it comes."""
         if self.broken is not None:
             on_reply(ConnectionError(str(self.broken)))
             return
-        if not self._outgoing:
-            self._loop.call_soon(self.flush)
+        if not self._outgoing and not at_once:
+            self._loop.call_soon(self._flush)
         self._outgoing.append(_pack(command))
         self._waiting.append((on_reply, self._loop.time()))
         if self._timer is None:
             self._timer = self._loop.call_later(self._patience, self._check)
+        if at_once:
+            self._flush()
 
     def tell(self, *command: Argument) -> None:
         """Send a command whose answers come through ``on_push``, as those of subscriptions do."""
         if self.broken is None:
             if not self._outgoing:
-                self._loop.call_soon(self.flush)
+                self._loop.call_soon(self._flush)
             self._outgoing.append(_pack(command))
 
-    def flush(self) -> None:
-        """Write what was sent in this turn now."""
+    def _flush(self) -> None:
         if self._outgoing and self._transport is not None:
             data = self._outgoing[0] if len(self._outgoing) == 1 else b"".join(self._outgoing)
             self._outgoing = []

@@ -52,8 +52,7 @@ class Doorbell:
         connection = await link.open()
         reading = self._reading = object()
         self._keys = keys
-        connection.post(("BLPOP", *keys, LONGEST_WAIT), functools.partial(self._rang, reading))
-        connection.flush()
+        connection.post(("BLPOP", *keys, LONGEST_WAIT), functools.partial(self._rang, reading), at_once=True)
 
     def _rang(self, reading: object, reply: Any) -> None:
         heard = False

@@ -181,9 +181,7 @@ class Link:
         """
         connection = self.connection or await self.open()
         command = self._evaluation(name, keys, arguments)
-        sent = connection.send("EVALSHA", self._scripts[name].sha, *command)
-        if urgent:
-            connection.flush()
+        sent = connection.send("EVALSHA", self._scripts[name].sha, *command, at_once=urgent)
         return await self._finish(connection, sent, name, command)
 
     def post(
@@ -209,8 +207,7 @@ class Link:
             else:
                 done(self._failure(connection, reply))
 
-        connection.post(("EVALSHA", self._scripts[name].sha, *command), on_reply)
-        connection.flush()
+        connection.post(("EVALSHA", self._scripts[name].sha, *command), on_reply, at_once=True)
         return True
 
     def begin(self, name: str, keys: Sequence[Argument], arguments: Sequence[Argument]) -> asyncio.Task[Any]:
@@ -220,8 +217,7 @@ class Link:
         if connection is None:
             return asyncio.ensure_future(self.run(name, keys, arguments))
         command = self._evaluation(name, keys, arguments)
-        sent = connection.send("EVALSHA", self._scripts[name].sha, *command)
-        connection.flush()
+        sent = connection.send("EVALSHA", self._scripts[name].sha, *command, at_once=True)
         return asyncio.ensure_future(self._finish(connection, sent, name, command))
 
     def _evaluation(self, name: str, keys: Sequence[Argument], arguments: Sequence[Argument]) -> tuple[Argument, ...]:

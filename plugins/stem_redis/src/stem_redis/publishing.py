@@ -68,18 +68,24 @@ class Publisher:
 
     async def publish(self, messages: Sequence[Message]) -> None:
         """All are stored when this returns; raises as :meth:`Link.call`."""
+        if 0 < len(messages) <= _WINDOW:
+            await self._publish(messages)
+            return
         for start in range(0, len(messages), _WINDOW):
-            stored = self._loop.create_future()
-            batch = self._batch
-            if batch is None:
-                batch = self._batch = _Batch(self._stored)
-                if self._under_way:
-                    self._loop.call_soon(self._send)
-            batch.messages.extend(messages[start : start + _WINDOW])
-            batch.waiting.append(stored)
-            if not self._under_way:
-                self._send()
-            await stored
+            await self._publish(messages[start : start + _WINDOW])
+
+    def _publish(self, messages: Sequence[Message]) -> asyncio.Future[None]:
+        stored = self._loop.create_future()
+        batch = self._batch
+        if batch is None:
+            batch = self._batch = _Batch(self._stored)
+            if self._under_way:
+                self._loop.call_soon(self._send)
+        batch.messages.extend(messages)
+        batch.waiting.append(stored)
+        if not self._under_way:
+            self._send()
+        return stored
 
     def _send(self) -> None:
         batch, self._batch = self._batch, None
