@@ -42,14 +42,15 @@ class Ears:
             raise StoreUnavailable(f"cannot listen at {self._address} now: no answer") from error
 
     def want(self, channel: bytes, heard: Heard) -> None:
-        """As :meth:`join`, without waiting for the server. ``heard`` gets an empty text once it listens."""
+        """As :meth:`join`, without waiting for the server. ``heard`` gets an empty text once it listens; who wants the
+        same again gets none."""
         callbacks = self._wanted.get(channel)
         if callbacks is None:
             callbacks = self._wanted[channel] = set()
             self._confirmed[channel] = asyncio.Event()
             if (connection := self._link.connection) is not None:
                 connection.tell("SUBSCRIBE", channel)
-        elif self._confirmed[channel].is_set():
+        elif heard not in callbacks and self._confirmed[channel].is_set():
             asyncio.get_running_loop().call_soon(heard, b"")
         callbacks.add(heard)
         if self._keeping is None:

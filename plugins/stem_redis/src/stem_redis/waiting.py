@@ -44,7 +44,9 @@ class ResultWaiters:
         loop = asyncio.get_running_loop()
         deadline = loop.time() + timeout
         if timeout <= 0:
-            return (await self._look(id, again=0))[1]
+            # Only a look: others of this session may wait for the id.
+            found: list[bytes] = await self._store.run("results", (self._keys.outcome(id),), (), urgent=True)
+            return found[0]
         ended = False
         with self._heard_of(id) as wait:
             # First listen, then look: what ends in between is heard.
@@ -52,7 +54,7 @@ class ResultWaiters:
             try:
                 while True:
                     wait.news.clear()
-                    kind, status = await self._look(id, again=_FORGOTTEN)
+                    kind, status = await self._look(id)
                     left = deadline - loop.time()
                     ended = kind == _TERMINAL
                     if ended or left <= 0:
@@ -104,16 +106,17 @@ class ResultWaiters:
                 wait.status = status
                 wait.news.set()
 
-    async def _look(self, id: str, *, again: int) -> tuple[bytes, bytes]:
+    async def _look(self, id: str) -> tuple[bytes, bytes]:
         kind, body = await self._store.run(
-            "await", (self._keys.waiters, self._keys.outcome(id)), (id, self._channel, again), urgent=True
+            "await", (self._keys.waiters, self._keys.outcome(id)), (id, self._channel, _FORGOTTEN), urgent=True
         )
         return kind, body
 
     def _forget(self, id: str) -> None:
-        connection = self._store.commands.connection
-        if connection is not None:
-            task = asyncio.ensure_future(self._look(id, again=0))
+        commands = self._store.commands
+        if commands.connection is not None:
+            # Sent before this returns: whoever waits for the id next says so after it.
+            task = commands.begin("await", (self._keys.waiters, self._keys.outcome(id)), (id, self._channel, 0))
             task.add_done_callback(lambda done: done.cancelled() or done.exception())
 
     def close(self) -> None:
