@@ -8,9 +8,9 @@ import msgspec
 
 from stem_core.model import DeadMessage, Delivery, Message, Receipt, StoredMessage, constructor
 
-#: Sizes of header and signature before the bytes themselves; the payload is the rest.
 _delivery, _message, _receipt = constructor(Delivery), constructor(Message), constructor(Receipt)
 
+#: Sizes of header and signature before the bytes themselves; the payload is the rest.
 _SIZES = struct.Struct(">II")
 _UNSIGNED = 0xFFFFFFFF
 
