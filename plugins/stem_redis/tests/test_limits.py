@@ -31,12 +31,20 @@ class TestFullMemory:
         async with open_redis() as opened:
             broker = opened.broker
             assert isinstance(broker, RedisBroker)
-            await broker.publish([*messages(8), message("due", delay=0.05)])
+            await broker.publish([*messages(8), message("due", delay=0.05), message("elsewhere", queue="other")])
             held = await claim(broker, 5)
             await asyncio.sleep(0.06)
             server.command("CONFIG", "SET", "maxmemory", "1")
-            with pytest.raises(StoreUnavailable, match="its memory is full"):
-                await broker.publish([message("too-much")])
+            # Beside a message that is due, where no level is in use, at a level in use, and more than one.
+            for much in (
+                [message("too-much")],
+                [message("too-much", queue="new")],
+                [message("too-much", queue="other")],
+                messages(2, prefix="too-many"),
+            ):
+                with pytest.raises(StoreUnavailable, match="its memory is full"):
+                    await broker.publish(much)
+            assert await broker.queues() == ["default", "other"]
             assert kinds(await broker.extend([held[0].receipt], LEASE)) == ["done"]
             actions = [ACK, ACK, Retry(delay=5.0), Release(), DeadLetter(reason="failed")]
             settlements = [Settlement(receipt=d.receipt, action=a) for d, a in zip(held, actions, strict=True)]

@@ -12,10 +12,11 @@ from pathlib import Path
 import pytest
 
 from stem_core.errors import StoreError, StoreRefused, StoreUnavailable
-from stem_core.model import StoreUrl, Subscription
-from stem_core.testing.contracts.base import OpenedStore, claim, ids, message
+from stem_core.model import ACK, Settlement, StoreUrl, Subscription
+from stem_core.testing.contracts.base import OpenedStore, claim, ids, kinds, message, status
 from stem_redis import checks
 from stem_redis.address import Address
+from stem_redis.broker import RedisBroker
 from stem_redis.settings import RedisSettings
 from support.redis_server import RedisServer
 
@@ -178,6 +179,20 @@ class TestPasswords:
             assert ids(await claim(opened.broker)) == ["a"]
             await opened.broker.wait_for_work(Subscription.of("default"), 0.05)
             assert await opened.backend.wait("a", 0.05) is None
+            # Its end is published to who waits, a broadcast to who listens.
+            assert isinstance(opened.broker, RedisBroker)
+            await opened.broker.publish([message("b"), message("c", queue="other"), message("d", delay=60.0)])
+            waiting = asyncio.ensure_future(opened.backend.wait("b", 60.0))
+            heard = opened.broker.listen(["news"])
+            await asyncio.sleep(0.1)
+            (delivery,) = await claim(opened.broker)
+            settlement = Settlement(receipt=delivery.receipt, action=ACK)
+            assert kinds(await opened.broker.settle_with_results([settlement], [status("b")])) == ["done"]
+            await opened.broker.send("news", b"hello", 60.0)
+            async with asyncio.timeout(3.0):
+                assert await waiting == status("b")
+                assert await anext(heard) == ("news", b"hello")
+            await opened.state.put("heartbeats", "me", b"x", ttl=1.0)
         async with open_redis(url=url):
             pass
         warnings = [record.getMessage() for record in caplog.records]

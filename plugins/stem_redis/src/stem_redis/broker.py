@@ -35,7 +35,7 @@ class RedisBroker(RedisFacets, TellsServerTime, SettlesWithResults, Broadcasts, 
         await self._claimer.close()
 
     async def publish(self, messages: Sequence[Message]) -> None:
-        """What is published in one turn of the loop shares script calls of up to 500 messages.
+        """What is published in one turn of the loop shares script calls of up to 250 messages.
 
         Refuses a delay that is no finite number.
         """
