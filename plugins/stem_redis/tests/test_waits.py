@@ -83,6 +83,17 @@ async def test_a_wait_that_begins_as_another_of_its_id_ends_is_told(backend: Res
         assert await waiting == status("b")
 
 
+async def test_one_who_waits_no_more_leaves_another_of_the_same_loop_in_its_place(
+    open_redis: OpenRedis, backend: ResultBackend
+) -> None:
+    async with open_redis() as other:
+        (waiting,) = await begin(backend, "a")
+        assert await other.backend.wait("a", 0.02) is None
+        await other.backend.record([status("a")])
+        async with asyncio.timeout(TOLD):
+            assert await waiting == status("a")
+
+
 async def test_large_and_small_results_reach_all_who_wait_and_nobody_stays_listed(
     open_redis: OpenRedis, backend: ResultBackend, server: RedisServer
 ) -> None:

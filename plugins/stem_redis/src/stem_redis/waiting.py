@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -14,6 +15,9 @@ from stem_redis.store import Store
 _LOOK_AGAIN = 5.0
 #: What a session waits for is forgotten after this many milliseconds without another wait.
 _FORGOTTEN = 60_000
+
+#: Number those who wait in this process.
+_numbers = itertools.count()
 
 _TERMINAL = b"t"
 assert TaskState.SUCCEEDED.terminal
@@ -35,7 +39,8 @@ class ResultWaiters:
     def __init__(self, store: Store, keys: Keys) -> None:
         self._store = store
         self._keys = keys
-        self._channel = keys.session(store.session)
+        # One of its own, though others share the store: what one does not wait for any more, another may.
+        self._channel = keys.session(f"{store.session}.{next(_numbers)}")
         self._waiting: dict[str, set[_Wait]] = {}
         self._listening = False
 
