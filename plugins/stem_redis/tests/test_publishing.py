@@ -1,0 +1,140 @@
+"""One message that is to run at once goes by a script of its own, which has to leave what the other would."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager
+
+import pytest
+
+from stem_core.model import ACK, DeadLetter, Message
+from stem_core.testing.clock import FakeClock
+from stem_core.testing.contracts.base import WINDOW, OpenedStore, claim, claim_one, message, messages, settle, status
+from stem_redis.publishing import Publisher
+from support.redis_server import RedisServer
+
+OpenRedis = Callable[..., AbstractAsyncContextManager[OpenedStore]]
+
+_DUMP = """
+local keys = redis.call('KEYS', '*')
+table.sort(keys)
+for n, key in ipairs(keys) do
+  local kind, found = redis.call('TYPE', key).ok, nil
+  if kind == 'hash' then
+    found = redis.call('HGETALL', key)
+  elseif kind == 'set' then
+    found = redis.call('SMEMBERS', key)
+  elseif kind == 'zset' then
+    found = redis.call('ZRANGE', key, 0, -1, 'WITHSCORES')
+  elseif kind == 'list' then
+    found = redis.call('LRANGE', key, 0, -1)
+  elseif kind == 'stream' then
+    found = redis.call('XRANGE', key, '-', '+')
+  else
+    found = redis.call('GET', key)
+  end
+  keys[n] = {key, found, redis.call('PTTL', key) > 0}
+end
+return cjson.encode(keys)
+"""
+
+
+def everything(server: RedisServer) -> bytes:
+    """All that the server holds; entries and sessions without their numbers."""
+    found = server.command("EVAL", _DUMP, 0).partition(b"\r\n")[2]
+    return re.sub(rb"(?<=/)[0-9a-f]+(?=\.\d)", b"SESSION", re.sub(rb"\d{13}-\d+", b"ENTRY", found))
+
+
+async def nothing(opened: OpenedStore, clock: FakeClock) -> None:
+    pass
+
+
+async def a_level_in_use(opened: OpenedStore, clock: FakeClock) -> None:
+    await opened.broker.publish(messages(9))
+
+
+async def another_level_in_use(opened: OpenedStore, clock: FakeClock) -> None:
+    await opened.broker.publish([message("low", priority=0)])
+
+
+async def a_level_drained(opened: OpenedStore, clock: FakeClock) -> None:
+    await opened.broker.publish([message("done")])
+    await settle(opened.broker, await claim_one(opened.broker), ACK)
+
+
+async def others_delayed(opened: OpenedStore, clock: FakeClock) -> None:
+    await opened.broker.publish([message("later", delay=60.0)])
+
+
+async def others_due(opened: OpenedStore, clock: FakeClock) -> None:
+    await opened.broker.publish([message("due", delay=5.0), message("urgent", delay=5.0, priority=9)])
+    clock.advance(6.0)
+
+
+async def it_waits(opened: OpenedStore, clock: FakeClock) -> None:
+    await opened.broker.publish([message("x")])
+
+
+async def it_waits_elsewhere(opened: OpenedStore, clock: FakeClock) -> None:
+    await opened.broker.publish([message("x", queue="other")])
+
+
+async def it_is_delayed(opened: OpenedStore, clock: FakeClock) -> None:
+    await opened.broker.publish([message("x", delay=60.0)])
+
+
+async def it_is_leased(opened: OpenedStore, clock: FakeClock) -> None:
+    await opened.broker.publish([message("x")])
+    await claim(opened.broker)
+
+
+async def it_is_dead(opened: OpenedStore, clock: FakeClock) -> None:
+    await it_waits(opened, clock)
+    await settle(opened.broker, await claim_one(opened.broker), DeadLetter(reason="failed"))
+
+
+async def it_is_done(opened: OpenedStore, clock: FakeClock) -> None:
+    await it_waits(opened, clock)
+    await settle(opened.broker, await claim_one(opened.broker), ACK)
+
+
+async def it_was_done_long_ago(opened: OpenedStore, clock: FakeClock) -> None:
+    await it_is_done(opened, clock)
+    clock.advance(2 * WINDOW)
+
+
+async def it_has_a_result(opened: OpenedStore, clock: FakeClock) -> None:
+    await opened.backend.record([status("x")])
+
+
+@pytest.mark.parametrize(
+    "before",
+    [
+        nothing, a_level_in_use, another_level_in_use, a_level_drained, others_delayed, others_due, it_waits,
+        it_waits_elsewhere, it_is_delayed, it_is_leased, it_is_dead, it_is_done, it_was_done_long_ago, it_has_a_result,
+    ],
+)  # fmt: skip
+async def test_both_scripts_leave_the_same(
+    open_redis: OpenRedis,
+    server: RedisServer,
+    before: Callable[[OpenedStore, FakeClock], Awaitable[None]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def left(one: Message) -> tuple[bytes, Sequence[object]]:
+        server.command("FLUSHALL")
+        clock = FakeClock()
+        async with open_redis(clock) as opened:
+            await before(opened, clock)
+            await opened.broker.publish([one])
+            stored = everything(server)
+            assert b"{test}:queues" in stored
+            granted = await claim(opened.broker)
+            return stored, [(d.message, d.receipt.run, d.attempt, d.crashes) for d in granted]
+
+    for priority in (5, 9):
+        one = message("x", priority=priority)
+        with monkeypatch.context() as patched:
+            patched.setattr(Publisher, "_send_one", lambda *_: False)
+            whole = await left(one)
+        assert await left(one) == whole
