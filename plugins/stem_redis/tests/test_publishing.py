@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 
+import attrs
 import pytest
 
 from stem_core.model import ACK, DeadLetter, Message
 from stem_core.testing.clock import FakeClock
-from stem_core.testing.contracts.base import WINDOW, OpenedStore, claim, claim_one, message, messages, settle, status
+from stem_core.testing.contracts.base import (
+    WINDOW,
+    OpenedStore,
+    claim,
+    claim_one,
+    ids,
+    message,
+    messages,
+    settle,
+    status,
+)
 from stem_redis.publishing import Publisher
 from support.redis_server import RedisServer
 
@@ -138,3 +150,17 @@ async def test_both_scripts_leave_the_same(
             patched.setattr(Publisher, "_send_one", lambda *_: False)
             whole = await left(one)
         assert await left(one) == whole
+
+
+@pytest.mark.parametrize("bad", [{"header": None}, {"priority": 99}])
+async def test_a_message_that_cannot_be_sent_keeps_nobody_waiting(broker, bad):
+    spoiled = attrs.evolve(message("bad"), **bad)
+    with pytest.raises((AttributeError, IndexError, TypeError)):
+        await asyncio.wait_for(broker.publish([spoiled]), 5)
+    # In the company of others, and behind one that is under way.
+    published = [broker.publish([one]) for one in (message("first"), spoiled, message("beside"))]
+    first, *others = await asyncio.wait_for(asyncio.gather(*published, return_exceptions=True), 5)
+    assert first is None
+    assert [type(one) for one in others if one is not None] in ([], [type(others[0])] * 2)
+    await asyncio.wait_for(broker.publish([message("after")]), 5)
+    assert {"first", "after"} <= set(ids(await claim(broker, 5)))

@@ -92,11 +92,20 @@ class Publisher:
         if batch is None:
             return
         self._under_way += 1
-        portions = list(_portions(batch.messages))
+        try:
+            portions = list(_portions(batch.messages))
+        except Exception as error:
+            batch.begin(1)
+            batch.done(error)
+            return
         batch.begin(len(portions))
         for queue, messages in portions:
-            if len(messages) != 1 or messages[0].delay > 0 or not self._send_one(batch, messages[0]):
-                self._send_some(batch, queue, messages)
+            try:
+                if len(messages) != 1 or messages[0].delay > 0 or not self._send_one(batch, messages[0]):
+                    self._send_some(batch, queue, messages)
+            except Exception as error:
+                # No message that anything can be made of: it ends for those who wait, and stops nobody after them.
+                batch.done(error)
 
     def _send_one(self, batch: _Batch, message: Message) -> bool:
         keys = self._keys.to_run_at_once(message.queue, message.priority, message.id)
