@@ -186,6 +186,8 @@ async def test_an_answer_that_comes_late_is_asked_for_again(app, clock, job):
         await line.finished()
         assert job.ran == [0]
         assert line.faults.calls["extend"] == 2
+
+
 @pytest.mark.parametrize("reason", ["revoked", "shutdown"])
 async def test_one_that_is_interrupted_while_the_broker_answers_does_not_start(app, clock, job, reason):
     async with bench(app) as line:
