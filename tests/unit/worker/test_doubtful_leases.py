@@ -231,3 +231,20 @@ async def test_the_backend_hears_that_it_runs_when_it_does_and_not_before(app, c
         assert status.state is TaskState.RUNNING
         door.set()
         await line.finished()
+
+
+async def test_one_that_expires_while_the_broker_is_asked_does_not_start(app, clock, job):
+    async with bench(app) as line:
+        line.line.slots.concurrency = 0
+        handle = await job.options(expires=25).enqueue(0)
+        await line.take()
+        line.line.slots.concurrency = 1
+        clock.advance(20)
+        line.faults.down.add("extend")
+        line.line.slots.start_waiting()
+        await until(lambda: line.faults.calls["extend"])
+        clock.advance(6)
+        line.faults.down.clear()
+        await line.finished()
+        assert job.ran == []
+        assert ((await handle.status()).state, (await handle.status()).reason) == (TaskState.CANCELLED, "expired")
