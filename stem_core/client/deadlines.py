@@ -10,6 +10,8 @@ import asyncio
 from collections.abc import Awaitable
 from typing import TypeVar
 
+from stem_core.errors import StoreUnavailable
+
 T = TypeVar("T")
 
 
@@ -33,11 +35,11 @@ class CallDeadlines:
         self._calls: set[_Call] = set()
         self._timer: asyncio.TimerHandle | None = None
 
-    async def within(self, seconds: float, work: Awaitable[T]) -> T:
-        """Await ``work``, at most so many seconds.
+    async def within(self, seconds: float, work: Awaitable[T], what: str) -> T:
+        """Await ``work``, at most so many seconds. ``what`` names the store and the call for the message.
 
         Raises:
-            TimeoutError: not done in time; it was cancelled, and has ended.
+            StoreUnavailable: not done in time; it was cancelled, and has ended.
         """
         task = asyncio.current_task()
         assert task is not None
@@ -58,7 +60,10 @@ class CallDeadlines:
             # As asyncio.timeout does: who else cancelled the task has to be heard.
             if task.uncancel() > call.cancelling:
                 raise
-            raise TimeoutError from error
+            raise _late(seconds, what) from error
+        except TimeoutError as error:
+            # A store that has a limit of its own, and did not translate it.
+            raise _late(seconds, what) from error
         finally:
             self._calls.discard(call)
             if call.expired:
@@ -76,3 +81,10 @@ class CallDeadlines:
             elif following is None or call.due < following:
                 following = call.due
         self._timer = None if following is None else loop.call_at(following, self._expire, loop)
+
+
+def _late(seconds: float, what: str) -> StoreUnavailable:
+    return StoreUnavailable(
+        f"no answer within {seconds:g} s ({what})",
+        hint="see that the store is up and can be reached, or raise worker.call_timeout (STEM_WORKER_CALL_TIMEOUT)",
+    )

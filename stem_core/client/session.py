@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 from weakref import WeakKeyDictionary, WeakSet
@@ -62,7 +62,7 @@ class Session:
     def __attrs_post_init__(self) -> None:
         self._broadcasts = Sender(self) if self.runtime.settings.app.routing_config.channels else None
 
-    async def deadline(self, what: str, call: Awaitable[T], *, seconds: float | None = None) -> T:
+    def deadline(self, what: str, call: Awaitable[T], *, seconds: float | None = None) -> Coroutine[Any, Any, T]:
         """Await ``call``, at most ``seconds`` (default: ``call_timeout``).
 
         ``what`` names the store and the call for the message: ``"broker: publish"``.
@@ -70,15 +70,8 @@ class Session:
         Raises:
             StoreUnavailable: not done in time.
         """
-        limit = self.call_timeout if seconds is None else seconds
-        try:
-            return await self._deadlines.within(limit, call)
-        except TimeoutError as error:
-            raise StoreUnavailable(
-                f"no answer within {limit:g} s ({what})",
-                hint="see that the store is up and can be reached, or raise worker.call_timeout "
-                "(STEM_WORKER_CALL_TIMEOUT)",
-            ) from error
+        # Not a coroutine of its own: each is one more to be made for every job that is enqueued.
+        return self._deadlines.within(self.call_timeout if seconds is None else seconds, call, what)
 
     async def publish(self, envelopes: Sequence[Envelope], *, composed: bool = False) -> Sequence[Envelope]:
         """Send the requests, through middleware and signals, in calls of at most :data:`CHUNK` messages.

@@ -7,7 +7,7 @@ pay a turn of the loop for each, 5 us of 60.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from typing import Any
 
 from stem_core.model import Message
@@ -66,11 +66,11 @@ class Publisher:
         self._under_way = 0
         self._tasks: set[asyncio.Task[None]] = set()
 
-    async def publish(self, messages: Sequence[Message]) -> None:
-        """All are stored when this returns; raises as :meth:`Link.call`."""
-        if 0 < len(messages) <= _WINDOW:
-            await self._publish(messages)
-            return
+    def publish(self, messages: Sequence[Message]) -> Awaitable[None]:
+        """All are stored when what this returns is done; raises as :meth:`Link.call`."""
+        return self._publish(messages) if 0 < len(messages) <= _WINDOW else self._publish_in_windows(messages)
+
+    async def _publish_in_windows(self, messages: Sequence[Message]) -> None:
         for start in range(0, len(messages), _WINDOW):
             await self._publish(messages[start : start + _WINDOW])
 
