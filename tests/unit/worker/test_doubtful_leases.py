@@ -248,3 +248,23 @@ async def test_one_that_expires_while_the_broker_is_asked_does_not_start(app, cl
         await line.finished()
         assert job.ran == []
         assert ((await handle.status()).state, (await handle.status()).reason) == (TaskState.CANCELLED, "expired")
+
+
+async def test_a_stop_does_not_wait_for_the_answer(app, clock, job):
+    async with bench(app) as line:
+        await waiting(line, job)
+        clock.advance(20)
+        asked = asyncio.Event()
+
+        async def silent(receipts, lease):
+            asked.set()
+            await asyncio.Event().wait()
+
+        line.session.broker.extend = silent
+        line.line.slots.start_waiting()
+        await asked.wait()
+        line.line.interrupt_all()
+        async with asyncio.timeout(2):
+            await line.finished()
+        assert job.ran == []
+        assert (await line.depth()).ready == 1
