@@ -11,26 +11,32 @@ from pathlib import Path
 
 import pytest
 
-from stem_core.worker.cgroups import own_groups
+from stem_core.worker.cgroups import ROOT, own_groups
 
 
 @contextmanager
 def memory_group(limit: int) -> Iterator[Path]:
-    """The folder of a new group of version 2 whose processes have ``limit`` bytes and no swap; removed at the end.
+    """The folder of a new group whose processes have ``limit`` bytes and no swap; removed at the end.
 
-    Made beside or above the group of this process, where the system has handed the control of memory on and this user
-    may write. Else the test is skipped: nothing of anybody else is changed for it.
+    Made beside or above the group of this process where the system has handed the control of memory on, or in it where
+    the groups are of version 1, and this user may write. Else the test is skipped: nothing of anybody else is changed
+    for it.
     """
-    above = next((folder for folder in own_groups() if _hands_memory_on(folder)), None)
+    above = next((folder for folder in own_groups() if _hands_memory_on(folder)), None) or _own_old_group()
     if above is None:
-        pytest.skip("no control group of version 2 in which this user may limit memory")
+        pytest.skip("no control group in which this user may limit memory")
     group = above / f"stem-test-{secrets.token_hex(4)}"
     group.mkdir()
     try:
-        (group / "memory.max").write_text(str(limit))
-        swap = group / "memory.swap.max"
-        if swap.exists():
-            swap.write_text("0")
+        # The limit of memory and swap together cannot be below that of memory, so it comes second.
+        for name, most in (
+            ("memory.max", limit),
+            ("memory.swap.max", 0),
+            ("memory.limit_in_bytes", limit),
+            ("memory.memsw.limit_in_bytes", limit),
+        ):
+            if (group / name).exists():
+                (group / name).write_text(str(most))
         yield group
     finally:
         _remove(group)
@@ -42,6 +48,15 @@ def _hands_memory_on(folder: Path) -> bool:
         return "memory" in control.read_text().split() and os.access(folder / "cgroup.procs", os.W_OK)
     except OSError:
         return False
+
+
+def _own_old_group() -> Path | None:
+    for line in Path("/proc/self/cgroup").read_text().splitlines():
+        _, controllers, group = line.split(":", 2)
+        folder = ROOT / "memory" / group.lstrip("/")
+        if "memory" in controllers.split(",") and os.access(folder / "cgroup.procs", os.W_OK):
+            return folder
+    return None
 
 
 def _remove(group: Path) -> None:

@@ -55,3 +55,32 @@ def test_a_process_that_somebody_else_has_reaped():
 
 def test_a_signal_without_a_name():
     assert "was killed by signal 200" in str(Ending(pid=1, exit_code=None, signal=200, peak_rss=0))
+
+
+@pytest.mark.parametrize(
+    ("own", "file", "text", "count"),
+    [
+        ("0::/app/worker\n", "app/worker/memory.events", "low 0\noom 4\noom_kill 3\n", 3),
+        ("0::/\n", "memory.events", "oom_kill 1\n", 1),
+        ("5:cpu,cpuacct:/\n4:memory:/jobs\n0::/\n", "memory/jobs/memory.oom_control", "under_oom 0\noom_kill 2\n", 2),
+        # Seen from inside a container, whose group is the root of what is mounted.
+        ("4:memory:/docker/1234\n", "memory/memory.oom_control", "oom_kill_disable 0\noom_kill 7\n", 7),
+        ("4:memory:/jobs\n", "memory/jobs/memory.oom_control", "oom_kill_disable 0\nunder_oom 0\n", 0),
+        ("no group\n", "memory.events", "oom_kill 9\n", 0),
+        ("", "memory.events", "oom_kill 9\n", 0),
+    ],
+)
+def test_how_often_the_kernel_has_killed_in_this_group(monkeypatch, tmp_path, own, file, text, count):
+    groups = tmp_path / "own"
+    groups.write_text(own)
+    counter = tmp_path / "cgroup" / file
+    counter.parent.mkdir(parents=True)
+    counter.write_text(text)
+    monkeypatch.setattr(ending, "_OWN_GROUPS", groups)
+    monkeypatch.setattr(ending, "_CGROUP", tmp_path / "cgroup")
+    assert ending.oom_kills() == count
+
+
+def test_where_there_are_no_groups_nobody_knows(monkeypatch, tmp_path):
+    monkeypatch.setattr(ending, "_OWN_GROUPS", tmp_path / "none")
+    assert ending.oom_kills() == 0

@@ -11,6 +11,7 @@ from stem_core.errors import ProcessLost
 from stem_core.model._value import value
 
 _CGROUP = Path("/sys/fs/cgroup")
+_OWN_GROUPS = Path("/proc/self/cgroup")
 
 
 @value
@@ -64,12 +65,31 @@ def reap(pid: int, oom_kills_before: int) -> Ending | None:
 
 def oom_kills() -> int:
     """How often the kernel has killed in this control group for want of memory; 0 where nobody knows."""
+    for counter in _counters():
+        try:
+            lines = counter.read_text(encoding="ascii").splitlines()
+        except (OSError, ValueError):
+            continue
+        for line in lines:
+            if line.startswith("oom_kill "):
+                return int(line.split()[1])
+    return 0
+
+
+def _counters() -> list[Path]:
+    """The files that may hold the count: of version 2 of the control groups, then of version 1."""
     try:
-        group = Path("/proc/self/cgroup").read_text(encoding="ascii").partition("0::")[2].partition("\n")[0]
-        events = (_CGROUP / group.lstrip("/") / "memory.events").read_text(encoding="ascii")
+        lines = _OWN_GROUPS.read_text(encoding="ascii").splitlines()
     except (OSError, ValueError):
-        return 0
-    return next((int(line.split()[1]) for line in events.splitlines() if line.startswith("oom_kill ")), 0)
+        return []
+    own = [fields for line in lines if len(fields := line.split(":", 2)) == 3]
+    old = [group for _, controllers, group in own if "memory" in controllers.split(",")]
+    return [
+        *(_CGROUP / group.lstrip("/") / "memory.events" for _, controllers, group in own if not controllers),
+        *(_CGROUP / "memory" / group.lstrip("/") / "memory.oom_control" for group in old),
+        # In a container its group is where the groups are mounted, whatever it is called outside.
+        *(_CGROUP / "memory" / "memory.oom_control" for _ in old),
+    ]
 
 
 def _name(number: int) -> str:
