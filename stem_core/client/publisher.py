@@ -10,8 +10,8 @@ from stem_core.tasks.call import TaskCall
 from stem_core.tasks.context import TaskContext
 from stem_core.tasks.options import CallOptions, TaskOptions
 
-#: The options of a task whose code is not here.
 _header, _envelope = constructor(Header), constructor(Envelope)
+#: The options of a task whose code is not here.
 _UNKNOWN = TaskOptions()
 NO_ROUTING = Routing()
 

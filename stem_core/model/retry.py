@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
-from typing import Literal
+from typing import Literal, get_args
 
 from stem_core.errors import InvalidOption
 from stem_core.model._value import value
-from stem_core.model.spans import Span, in_seconds
+from stem_core.model.spans import LONGEST, Span, in_seconds
 
 #: The longest wait between two attempts unless a policy says otherwise, in seconds.
 DEFAULT_CAP = 600.0
+
+Kind = Literal["exponential", "fixed", "delays"]
+_KINDS = get_args(Kind)
 
 
 @value
@@ -21,7 +24,7 @@ class RetryPolicy:
     A policy is data and travels inside the sealed header when a call overrides it.
     """
 
-    kind: Literal["exponential", "fixed", "delays"]
+    kind: Kind
     #: ``exponential``: the first wait. ``fixed``: every wait.
     base: float = 1.0
     #: No wait is longer than this.
@@ -53,10 +56,14 @@ class RetryPolicy:
 
     @property
     def usable(self) -> bool:
-        """Whether it has a wait, and all are numbers from 0: what the constructors make sure of, and nobody else."""
-        if not isinstance(self.delays, Sequence) or (self.kind == "delays" and not self.delays):
+        """Whether it can travel and be followed: what the constructors make sure of, and nobody else."""
+        if self.kind not in _KINDS or not isinstance(self.jitter, bool) or not isinstance(self.delays, tuple):
             return False
-        return all(isinstance(wait, int | float) and wait >= 0 for wait in (self.base, self.cap, *self.delays))
+        if self.kind == "delays" and not self.delays:
+            return False
+        waits = (self.base, self.cap, *self.delays)
+        # JSON has no infinity, and True and False are no numbers there.
+        return all(type(wait) in (int, float) and 0 <= wait <= LONGEST for wait in waits)
 
     def delay(self, failures: int) -> float:
         """Seconds to wait after the ``failures``-th failed attempt (from 1)."""

@@ -147,7 +147,7 @@ def _problem(header: Header) -> str:
     if header.result_ttl is not None and header.result_ttl <= 0:
         return f"result_ttl {header.result_ttl:g} is not above 0"
     if header.retry is not None and not header.retry.usable:
-        return "its retry policy has a negative wait, or none"
+        return "its retry policy has a wait out of range, or none"
     return ""
 
 

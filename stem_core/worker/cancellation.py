@@ -25,8 +25,9 @@ def interrupt(entry: Entry, reason: InterruptReason, detail: str = "") -> bool:
     task, strategy, call = entry.task, entry.strategy, entry.call
     if strategy is not None and call is not None and strategy.interrupt(call, reason):
         return True
-    # Cancelling the asyncio task that waits for a thread would lose the result of a function that ends all the same.
-    if task is not None and task.is_coroutine and entry.asyncio_task is not None:
+    # Cancelling the asyncio task that waits for a thread would lose the result of a function that ends all the same;
+    # without a context the function has not begun.
+    if task is not None and (task.is_coroutine or entry.ctx is None) and entry.asyncio_task is not None:
         entry.asyncio_task.cancel(reason)
     return True
 

@@ -37,7 +37,7 @@ class Leases:
         for entry, verdict in zip(entries, verdicts, strict=True):
             if verdict.kind == "done":
                 entry.lease_deadline = sent + view.lease
-                if entry.stage is RUNNING and not entry.running_recorded:
+                if entry.stage is RUNNING and entry.ctx is not None and not entry.running_recorded:
                     view.dirty.add(entry)
             elif verdict.kind == "lost" and entry.stage in (PREFETCHED, RUNNING):
                 # What is being settled is left alone: the verdict on its settlement decides.
@@ -71,7 +71,8 @@ def confirmer(view: WorkerView, session: Session) -> Callable[[Entry], Awaitable
                 mark(entry, "lease-lost", "the message was granted to another worker before it started")
             elif verdict.kind == "done":
                 entry.lease_deadline = sent + view.lease
-                return True
+                # Who was interrupted meanwhile has only been marked, and the function would not see it.
+                return entry.interrupt is None
             else:
                 await backoff.sleep()
         return False

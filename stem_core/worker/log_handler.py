@@ -44,8 +44,9 @@ class QueuedHandler(logging.Handler):
         self._taken = self._written = 0
         self._dropped = 0
         self._stuck = False
-        #: A flush has waited in vain: the next would too, and each takes of the time that the end of a stop has.
-        self._given_up = False
+        #: How much was written when a flush gave up: while that is all, the next would wait in vain too, and each takes
+        #: of the time that the end of a stop has.
+        self._given_up_at = -1
 
     def emit(self, record: logging.LogRecord) -> None:
         """Format the line here, where its context is, and have it written."""
@@ -69,9 +70,11 @@ class QueuedHandler(logging.Handler):
         try:
             if self._dropped and self._room:
                 self._tell()
-            if self._taken != self._written and not self._given_up:
-                written = self._put(b"").acquire(timeout=_AT_THE_END)
-                self._given_up = not written and self._taken != self._written
+            if self._written in (self._taken, self._given_up_at) or self._put(b"").acquire(timeout=_AT_THE_END):
+                return
+            written = self._written
+            if written != self._taken:
+                self._given_up_at = written
         finally:
             self.release()
 
@@ -130,7 +133,7 @@ class QueuedHandler(logging.Handler):
             self._write(line)
             self._written += len(line)
             if self._queue.empty():
-                self._stuck = self._given_up = False
+                self._stuck = False
             written.release()
 
     def _write(self, line: bytes) -> None:

@@ -7,7 +7,7 @@ import signal
 import socket
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import TYPE_CHECKING
 
@@ -51,7 +51,9 @@ class CaughtSignals:
         elsewhere = self.listen()
         if elsewhere != self._writer.fileno():
             signal.set_wakeup_fd(elsewhere, warn_on_full_buffer=False)
-            self._writer.send(bytes((number,)))
+            # Full: hundreds are unread, and one more says nothing new.
+            with suppress(BlockingIOError):
+                self._writer.send(bytes((number,)))
 
     def close(self) -> None:
         """Nothing is caught any more."""

@@ -99,9 +99,11 @@ class Slots:
             # Interrupted between its start and its first step: the task exists but has not run a line.
             if entry.interrupt is None:
                 refusal = self._gate.judge(entry)
+                while refusal is None and not self._executor.prepare(entry):
+                    refusal = await self._ask(entry)
                 if refusal is not None:
                     outcome = refusal
-                elif self._executor.prepare(entry) or await self._confirmed(entry):
+                else:
                     if self._prerun:
                         await self._announcer.prerun(entry)
                     outcome = await self._executor.execute(entry)
@@ -131,13 +133,13 @@ class Slots:
             if inflight.running == len(self._lost):
                 self._idle.set()
 
-    async def _confirmed(self, entry: Entry) -> bool:
-        """It waited so long without a renewal that another worker may have it: prepare it once the broker has said that
-        it is ours. False: it is not, or not any more to be run."""
-        while await self._confirm(entry):
-            if self._executor.prepare(entry):
-                return True
-        return False
+    async def _ask(self, entry: Entry) -> Outcome | None:
+        """It waited so long without a renewal that another worker may have it: ask the broker whether it is ours. None:
+        it is, and still to be run; else what becomes of it."""
+        if not await self._confirm(entry):
+            return HandedBack(reason=entry.interrupt or "shutdown")
+        # It may have expired meanwhile, or its revocation become known.
+        return self._gate.judge(entry)
 
     def lose(self, entry: Entry) -> None:
         """Nobody waits for this entry any more, but its slot is free only when it ends after all."""

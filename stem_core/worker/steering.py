@@ -69,9 +69,11 @@ class Steering:
 
     async def follow(self, reason: str) -> None:
         """Let the number of slots follow the work again; without a range of its own, back to where it began."""
-        self.pinned = False
-        if self._plan.autoscale is None:
-            await self.resize(self._plan.concurrency, reason)
+        # Behind the lock: what was asked before it may still be under way, and pins the number when it is done.
+        async with self._resizing:
+            self.pinned = False
+            if self._plan.autoscale is None:
+                await self._resize(self._plan.concurrency, reason, pinned=False)
 
     async def resize(self, slots: int, reason: str) -> None:
         """Have so many slots from now on, unless somebody has set their number by hand. What runs is never cut: with
@@ -110,8 +112,6 @@ class Steering:
         self._stays = None
         self.scaled = f"{before} to {slots}: {reason}"
         logger.info("concurrency: %s", self.scaled)
-        self._slots.start_waiting()
-        self._intake.wake()
         if self._signals.worker_scaled:
             event = WorkerScaledEvent(
                 occurred_at=self._clock.now(),
@@ -126,12 +126,15 @@ class Steering:
         return True
 
     def _change(self, slots: int) -> None:
+        """Go by so many slots, at once."""
         self._slots.concurrency = slots
         self._intake.prefetch = prefetch = self._plan.prefetch_for(slots)
         if self.running is not None and self._inflight.lanes is not None:
             rules = self._plan.lanes
             self.running.resize(rules, slots)
             self._inflight.lanes.resize(rules.widened(slots, prefetch), slots + prefetch)
+        self._slots.start_waiting()
+        self._intake.wake()
 
     async def _resize_strategies(self, before: int, slots: int) -> tuple[str, Exception] | None:
         """Returns what failed, and how; all have the room then that they had. None: all have room for so many."""

@@ -23,6 +23,15 @@ policies = st.one_of(
     st.builds(RetryPolicy.exponential, waits, cap=waits, jitter=st.booleans()),
     st.builds(RetryPolicy.after, st.lists(waits, min_size=1, max_size=5)),
 )
+a_wait = waits | st.sampled_from([-1.0, 3, False, 10**400, float("inf"), float("nan"), None, "3"])
+made_by_hand = st.builds(
+    RetryPolicy,
+    kind=st.sampled_from(["exponential", "fixed", "delays", "linear"]),
+    base=a_wait,
+    cap=a_wait,
+    delays=st.lists(a_wait, max_size=3).map(tuple) | st.lists(waits, max_size=3),
+    jitter=st.booleans() | st.just(1),
+)
 anything = st.none() | numbers | times | texts | policies
 shared = {
     "queue": texts | anything,
@@ -91,3 +100,14 @@ def test_what_passes_the_checks_reads_back_as_it_was_sent(task, call, now, data)
         return
     composed = seal(envelope, now=now, composed=True)
     assert seal(envelope, now=now) == composed
+
+
+@given(policy=made_by_hand)
+def test_a_policy_made_by_hand_is_refused_or_reads_back_as_it_was_sent(policy):
+    try:
+        options = CallOptions.build({"retry": policy})
+    except InvalidOption:
+        return
+    call = TaskCall("shop.t", b"[[],{}]", object(), options)
+    envelope = build_envelope(call, now=0.0, default_queue="default")
+    assert seal(envelope, now=0.0) == seal(envelope, now=0.0, composed=True)

@@ -91,3 +91,9 @@ def test_a_policy_that_was_not_made_by_a_constructor_may_be_unusable():
     assert not RetryPolicy(kind="delays", delays=5).usable
     assert not RetryPolicy(kind="delays", delays=(1, "2")).usable
     assert not RetryPolicy(kind="exponential", cap=float("nan")).usable
+    assert not RetryPolicy(kind="exponential", cap=float("inf")).usable
+    assert not RetryPolicy(kind="fixed", base=10**400).usable
+    assert not RetryPolicy(kind="fixed", base=True).usable
+    assert not RetryPolicy(kind="fixed", base=False).usable
+    assert not RetryPolicy(kind="fixed", jitter=1).usable
+    assert not RetryPolicy(kind="linear").usable

@@ -525,6 +525,49 @@ class TestStrategyThatFails:
             assert line.line.steering.concurrency == 2
         assert [(event.previous, event.concurrency) for event in heard] == [(2, 3), (3, 2)]
 
+    async def test_what_came_while_it_was_asked_starts_when_all_is_as_it_was(self, app):
+        asked, answer, gate = asyncio.Event(), asyncio.Event(), asyncio.Event()
+
+        @app.task(name="held")
+        async def held():
+            await gate.wait()
+
+        async with bench(app, concurrency=3) as line:
+
+            async def refuse(slots):
+                asked.set()
+                await answer.wait()
+                if slots != 3:
+                    raise RuntimeError("no")
+
+            next(iter(line.line.strategies.values())).resize = refuse
+            scaling = asyncio.create_task(line.line.steering.scale(1, "by hand"))
+            await asked.wait()
+            await app.enqueue_many([held.call() for _ in range(6)])
+            line.start_intake()
+            await until(lambda: line.inflight.running == 1)
+            answer.set()
+            await scaling
+            await until(lambda: line.inflight.running == 3 and len(line.inflight) == 6)
+            gate.set()
+            await line.idle()
+
+    async def test_follow_undoes_what_was_asked_before_it(self, app):
+        async with bench(app, concurrency=3) as line:
+            answer = asyncio.Event()
+
+            async def resize(slots):
+                await answer.wait()
+
+            for strategy in line.line.strategies.values():
+                strategy.resize = resize
+            steering = line.line.steering
+            changes = [asyncio.create_task(work) for work in (steering.scale(5, "by hand"), steering.follow("by hand"))]
+            await asyncio.sleep(0)
+            answer.set()
+            await asyncio.gather(*changes)
+            assert (steering.concurrency, steering.pinned) == (3, False)
+
     async def test_one_that_cannot_go_back_either_keeps_nobody_from_going_back(self, app, caplog):
         async with bench(app, concurrency=3) as line:
             given = self.refuse(line, {3, 5})

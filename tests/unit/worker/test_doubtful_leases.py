@@ -1,12 +1,16 @@
 """What waited for a slot without a confirmed renewal for more than half its lease (30 s) is asked about before it
 starts."""
 
+import asyncio
+
 import pytest
 
-from stem_core.model import Release, Settlement, Verdict
+from stem_core.model import Release, Settlement, TaskState, Verdict
 from stem_core.testing import SignalRecorder
 from stem_core.testing.clock import FakeClock
+from stem_core.worker.cancellation import interrupt
 from stem_core.worker.leases import Leases
+from stem_core.worker.progress import ProgressWriter
 from support.bench import bench, flaky_app
 from support.until import until
 
@@ -182,3 +186,85 @@ async def test_an_answer_that_comes_late_is_asked_for_again(app, clock, job):
         await line.finished()
         assert job.ran == [0]
         assert line.faults.calls["extend"] == 2
+
+
+@pytest.mark.parametrize("reason", ["revoked", "shutdown"])
+async def test_one_that_is_interrupted_while_the_broker_answers_does_not_start(app, clock, job, reason):
+    async with bench(app) as line:
+        (entry,) = await waiting(line, job)
+        clock.advance(20)
+        extend = line.session.broker.extend
+
+        async def interrupted_meanwhile(receipts, lease):
+            verdicts = await extend(receipts, lease)
+            interrupt(entry, reason)
+            return verdicts
+
+        line.session.broker.extend = interrupted_meanwhile
+        line.line.slots.start_waiting()
+        await line.finished()
+        assert job.ran == []
+        assert (await line.depth()).ready == 1
+
+
+async def test_the_backend_hears_that_it_runs_when_it_does_and_not_before(app, clock):
+    door = asyncio.Event()
+
+    @app.task(name="held")
+    async def held(number: int):
+        await door.wait()
+
+    async with bench(app) as line:
+        (entry,) = await waiting(line, held)
+        leases = Leases(line.view, line.session)
+        clock.advance(20)
+        line.faults.down.add("extend")
+        line.line.slots.start_waiting()
+        await until(lambda: line.faults.calls["extend"])
+        line.faults.down.clear()
+        await leases.renew()
+        await ProgressWriter(line.view, line.session).flush()
+        await until(lambda: entry.started)
+        await leases.renew()
+        await ProgressWriter(line.view, line.session).flush()
+        (status,) = (await line.session.backend.get([entry.delivery.message.id])).values()
+        assert status.state is TaskState.RUNNING
+        door.set()
+        await line.finished()
+
+
+async def test_one_that_expires_while_the_broker_is_asked_does_not_start(app, clock, job):
+    async with bench(app) as line:
+        line.line.slots.concurrency = 0
+        handle = await job.options(expires=25).enqueue(0)
+        await line.take()
+        line.line.slots.concurrency = 1
+        clock.advance(20)
+        line.faults.down.add("extend")
+        line.line.slots.start_waiting()
+        await until(lambda: line.faults.calls["extend"])
+        clock.advance(6)
+        line.faults.down.clear()
+        await line.finished()
+        assert job.ran == []
+        assert ((await handle.status()).state, (await handle.status()).reason) == (TaskState.CANCELLED, "expired")
+
+
+async def test_a_stop_does_not_wait_for_the_answer(app, clock, job):
+    async with bench(app) as line:
+        await waiting(line, job)
+        clock.advance(20)
+        asked = asyncio.Event()
+
+        async def silent(receipts, lease):
+            asked.set()
+            await asyncio.Event().wait()
+
+        line.session.broker.extend = silent
+        line.line.slots.start_waiting()
+        await asked.wait()
+        line.line.interrupt_all()
+        async with asyncio.timeout(2):
+            await line.finished()
+        assert job.ran == []
+        assert (await line.depth()).ready == 1

@@ -136,6 +136,32 @@ class TestUnreadLog:
         handler.flush()
         assert read_until(pipe[0], b"two\n") == ["two"]
 
+    def test_a_flush_waits_again_once_somebody_reads_though_not_all_is_read_yet(self, pipe, log, monkeypatch):
+        handler, at_the_second = log.handlers[0], threading.Event()
+        write = handler._write
+
+        def told(line):
+            if line.startswith(b"two"):
+                at_the_second.set()
+            write(line)
+
+        monkeypatch.setattr(handler, "_write", told)
+        monkeypatch.setattr(log_handler, "_AT_THE_END", 0.01)
+        fill(pipe[1])
+        for name in ("one", "two", "three"):
+            log.info("%s %s", name, "." * 60_000)
+        handler.flush()
+        os.read(pipe[0], 2**16)
+        assert at_the_second.wait(10)
+        monkeypatch.setattr(log_handler, "_AT_THE_END", 10)
+        reader = threading.Thread(target=read_until, args=(pipe[0], b"end\n"))
+        reader.start()
+        handler.flush()
+        held = handler._taken - handler._written
+        log.info("end")
+        reader.join(10)
+        assert held == 0
+
     def test_what_is_dropped_is_told_at_the_end_though_no_line_comes_after_it(self, pipe, log, monkeypatch):
         monkeypatch.setattr(log_handler, "HELD", 1000)
         fill(pipe[1])
