@@ -40,7 +40,7 @@ _ID = typer.Option("--id", metavar="ID", help="The job's id; the same id is the 
 @options.command
 def enqueue(
     task: Annotated[str, typer.Argument(metavar="TASK", help="Name of the task, such as tasks.send_welcome.")],
-    arguments: Annotated[str, _ARGUMENTS] = "[]",
+    arguments: Annotated[list[str] | None, _ARGUMENTS] = None,
     *,
     target: options.Target,
     queue: Annotated[str | None, typer.Option(metavar="NAME", help="Instead of the task's own queue.")] = None,
@@ -67,7 +67,7 @@ def enqueue(
     call = _call(
         composed.app,
         task,
-        _read(task, arguments),
+        _read(task, _one(task, arguments or ["[]"])),
         {
             "queue": queue,
             "delay": common.span("--delay", delay),
@@ -81,6 +81,17 @@ def enqueue(
         _refuse_broadcast(composed.app, task)
     require_shared(composed.app.runtime, "a job")
     common.run(_enqueue(composed.app, call, wait=wait, timeout=seconds, as_json=as_json))
+
+
+def _one(task: str, given: list[str]) -> str:
+    if len(given) > 1:
+        shown = " ".join(given)
+        raise BadArguments(
+            f"the arguments are one JSON text, not {len(given)}: {shown if len(shown) <= 80 else shown[:77] + '...'}",
+            task=task,
+            hint=_OBJECT_OR_ARRAY,
+        )
+    return given[0]
 
 
 def _read(task: str, text: str) -> tuple[list[Any], dict[str, Any]]:

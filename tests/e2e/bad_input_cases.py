@@ -275,6 +275,15 @@ stem: error: the arguments are no JSON: JSON is malformed: object keys must be s
     ),
     BadInput(
         group=_ENQUEUE,
+        name="Arguments one by one, as a shell takes them",
+        command="stem enqueue -A tasks:app tasks.send_welcome 42 de",
+        stderr="""\
+stem: error: the arguments are one JSON text, not 2: 42 de
+  hint: write an object for arguments by name, '{"user_id": 42}', or an array for those by place, '[42]'
+""",
+    ),
+    BadInput(
+        group=_ENQUEUE,
         name="One JSON value instead of arguments",
         command="stem enqueue -A tasks:app tasks.send_welcome 42",
         stderr="""\
