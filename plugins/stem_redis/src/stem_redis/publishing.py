@@ -18,6 +18,8 @@ from stem_redis.store import Store
 
 #: The most that one script call stores, so that the server has time for others.
 _MESSAGES, _BYTES = 250, 2 * 2**20
+#: So many are not kept until the end of the turn: the server stores them while the next are made.
+_ENOUGH = 40
 #: The most messages of one call that are under way at once.
 _WINDOW = 10_000
 
@@ -83,7 +85,7 @@ class Publisher:
                 self._loop.call_soon(self._send)
         batch.messages.extend(messages)
         batch.waiting.append(stored)
-        if not self._under_way:
+        if not self._under_way or len(batch.messages) >= _ENOUGH:
             self._send()
         return stored
 
