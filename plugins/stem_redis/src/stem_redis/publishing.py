@@ -19,7 +19,7 @@ from stem_redis.store import Store
 #: The most that one script call stores, so that the server has time for others.
 _MESSAGES, _BYTES = 250, 2 * 2**20
 #: So many are not kept until the end of the turn: the server stores them while the next are made.
-_ENOUGH = 40
+_ENOUGH = 50
 #: The most messages of one call that are under way at once.
 _WINDOW = 10_000
 
