@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect_right
 from collections.abc import Callable, Iterable, Sequence
 
 from stem_core.model._value import value
@@ -77,9 +78,9 @@ def afford(
     """What is left of a step up from so many ``slots`` when there is not memory for all of it; as many slots as now:
     nothing.
 
-    ``needs`` says about how many bytes more the strategies take for a number of slots: for children, what those there
-    are hold. What tasks take beside that nobody knows: a step is taken when it is still free, and so the part that
-    the rules leave is for the tasks.
+    ``needs`` says about how many bytes more the strategies take for a number of slots, never less for more: for
+    children, what those there are hold. What tasks take beside that nobody knows: a step is taken when it is still
+    free, and so the part that the rules leave is for the tasks.
     """
     if decision.slots <= max(slots, rules.low):
         # Fewer, or the least that there are to be.
@@ -92,7 +93,7 @@ def afford(
     bound = f"autoscale_max_memory allows {_mib(allowed)} of {_mib(tightest.limit)}"
     if room <= 0:
         return Decision(slots=slots, reason=f"{_mib(tightest.used)} of memory are in use, {bound}")
-    fits = next((more for more in range(decision.slots, slots, -1) if needs(more) <= room), slots)
+    fits = slots + bisect_right(range(slots + 1, decision.slots + 1), room, key=needs)
     if fits == decision.slots:
         return decision
     short = f"{_mib(needs(fits + 1))} of memory more for {fits + 1} slots, {_mib(tightest.used)} are in use, {bound}"

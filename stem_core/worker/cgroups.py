@@ -11,9 +11,24 @@ _OWN = Path("/proc/self/cgroup")
 
 def own_groups() -> tuple[Path, ...]:
     """The folders of version 2 that hold for this process: a limit of a group above its own holds as well."""
+    return _upwards(ROOT, _own(""))
+
+
+def own_groups_v1(controller: str) -> tuple[Path, ...]:
+    """The same of one controller of version 1, such as ``memory``. In a container the last may be the only one that is
+    there: the others are called as they are outside."""
+    return _upwards(ROOT / controller, _own(controller))
+
+
+def _own(controller: str) -> str:
     try:
-        group = _OWN.read_text(encoding="ascii").partition("0::")[2].partition("\n")[0].strip("/")
+        lines = _OWN.read_text(encoding="ascii").splitlines()
     except (OSError, ValueError):
-        group = ""
-    folder = ROOT / group
-    return (folder, *(place for place in folder.parents if place.is_relative_to(ROOT)))
+        return ""
+    groups = [line.split(":", 2) for line in lines if line.count(":") >= 2]
+    return next((group for _, controllers, group in groups if controller in controllers.split(",")), "")
+
+
+def _upwards(root: Path, group: str) -> tuple[Path, ...]:
+    folder = root / group.strip("/")
+    return (folder, *(place for place in folder.parents if place.is_relative_to(root)))

@@ -18,11 +18,9 @@ def usable_cpus() -> int:
 
 def _quota() -> float | None:
     """Processors a second that the control group grants; None for no limit, or where there are no such groups."""
-    limits = (_limit(group / "cpu.max") for group in cgroups.own_groups())
-    found = [limit for limit in limits if limit is not None]
-    if not found and (old := _limit_v1(cgroups.ROOT / "cpu")) is not None:
-        found.append(old)
-    return min(found, default=None)
+    limits = [_limit(group / "cpu.max") for group in cgroups.own_groups()]
+    limits += [_limit_v1(group) for group in cgroups.own_groups_v1("cpu")]
+    return min((limit for limit in limits if limit is not None), default=None)
 
 
 def _limit(path: Path) -> float | None:

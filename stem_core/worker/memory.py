@@ -28,8 +28,10 @@ def read_memory() -> tuple[Memory, ...]:
         _group(folder / "memory.max", folder / "memory.current", folder, "inactive_file ")
         for folder in cgroups.own_groups()
     ]
-    old = cgroups.ROOT / "memory"
-    found.append(_group(old / "memory.limit_in_bytes", old / "memory.usage_in_bytes", old, "total_inactive_file "))
+    found += [
+        _group(folder / "memory.limit_in_bytes", folder / "memory.usage_in_bytes", folder, "total_inactive_file ")
+        for folder in cgroups.own_groups_v1("memory")
+    ]
     found.append(_machine())
     return tuple(memory for memory in found if memory is not None)
 

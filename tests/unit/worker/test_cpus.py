@@ -47,6 +47,15 @@ def test_the_older_kind_of_groups(machine):
     assert cpus.usable_cpus() == 8
 
 
+def test_the_own_group_of_the_older_kind_and_those_above(machine, tmp_path):
+    (tmp_path / "own").write_text("5:cpu,cpuacct:/pods/mine\n4:memory:/other\n")
+    for folder, quota in (("cpu/pods/mine", 600_000), ("cpu/pods", 250_000)):
+        (machine / folder).mkdir(parents=True, exist_ok=True)
+        (machine / folder / "cpu.cfs_quota_us").write_text(f"{quota}\n")
+        (machine / folder / "cpu.cfs_period_us").write_text("100000\n")
+    assert cpus.usable_cpus() == 3
+
+
 def test_no_groups_at_all(machine, monkeypatch, tmp_path):
     monkeypatch.setattr(cgroups, "_OWN", tmp_path / "nowhere")
     assert cpus.usable_cpus() == 8

@@ -50,9 +50,11 @@ def test_a_container_sees_its_own_group_as_the_root(machine):
 
 
 @pytest.mark.parametrize(("limit", "found"), [(4 * MIB, 1), (9223372036854771712, 0)])
-def test_the_older_kind_of_groups(machine, limit, found):
-    folder = machine / "cgroup/memory"
-    folder.mkdir()
+@pytest.mark.parametrize("place", ["memory", "memory/elsewhere"])
+def test_the_older_kind_of_groups(machine, limit, found, place):
+    # The own group, or in a container the root of what is mounted.
+    folder = machine / "cgroup" / place
+    folder.mkdir(parents=True)
     (folder / "memory.limit_in_bytes").write_text(f"{limit}\n")
     (folder / "memory.usage_in_bytes").write_text(f"{3 * MIB}\n")
     (folder / "memory.stat").write_text(f"inactive_file 1\ntotal_inactive_file {MIB}\n")
