@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import re
+import subprocess
+import sys
 import uuid
 from concurrent.futures import ThreadPoolExecutor
 
@@ -43,16 +44,23 @@ def test_what_begins_at_one_id_parts(monkeypatch) -> None:
     assert new_id(NOW) != first
 
 
-def test_a_forked_child_takes_steps_of_its_own() -> None:
-    new_id(NOW), new_id(NOW)
-    reader, writer = os.pipe()
-    child = os.fork()
-    if not child:
-        os.write(writer, new_id(NOW).encode())
-        os._exit(0)
+FORKING = """
+import os
+from stem_core.model import new_id
+
+new_id(1.0), new_id(1.0)
+child = os.fork()
+if child:
     os.waitpid(child, 0)
-    assert os.read(reader, 100).decode() != new_id(NOW)
-    os.close(reader), os.close(writer)
+os.write(1, new_id(1.0).encode() + b"\\n")
+"""
+
+
+def test_a_forked_child_takes_steps_of_its_own() -> None:
+    # In a process of its own, which has no threads.
+    done = subprocess.run([sys.executable, "-c", FORKING], capture_output=True, text=True, check=True)
+    of_child, of_parent = done.stdout.split()
+    assert of_child != of_parent
 
 
 def test_steps_are_fetched_anew_when_they_are_used_up() -> None:
