@@ -6,7 +6,7 @@ import math
 import os
 from pathlib import Path
 
-from stem_core.worker import cgroups
+from stem_core.model import _cgroups as cgroups
 
 
 def usable_cpus() -> int:

@@ -42,6 +42,7 @@ class TaskInvoker:
 
     async def call(self, call: Call) -> bytes:
         """Run a coroutine function, or a plain one that is content to block, on the current loop."""
+        # The look-up of the dict first: it is ten times as fast as the one that explains what is missing.
         task = self._tasks.get(call.task) or self._tasks[call.task]
         args, kwargs = self._arguments(task, call.payload, call.context)
         try:

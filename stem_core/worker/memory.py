@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from stem_core.model import _cgroups as cgroups
 from stem_core.model._value import value
-from stem_core.worker import cgroups
 
 _MEMINFO = Path("/proc/meminfo")
 

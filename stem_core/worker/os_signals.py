@@ -42,13 +42,13 @@ class CaughtSignals:
         self.reader.setblocking(False)
         self._writer.setblocking(False)
 
-    def listen(self) -> int:
+    def hear_at_once(self) -> int:
         """Have the bytes written at once, from now on; returns the descriptor that they went to before."""
         return signal.set_wakeup_fd(self._writer.fileno(), warn_on_full_buffer=False)
 
     def caught(self, number: int, frame: FrameType | None) -> None:
         """The handler of all; mostly only its existence matters: it keeps the default action from happening."""
-        elsewhere = self.listen()
+        elsewhere = self.hear_at_once()
         if elsewhere != self._writer.fileno():
             signal.set_wakeup_fd(elsewhere, warn_on_full_buffer=False)
             # Full: hundreds are unread, and one more says nothing new.
@@ -78,7 +78,7 @@ def caught_signals(*more: signal.Signals, for_good: bool = False) -> Iterator[Ca
         caught.remove(signal.SIGHUP)
     caught += more
     before = {number: signal.signal(number, signals.caught) for number in caught}
-    wakeup = signals.listen()
+    wakeup = signals.hear_at_once()
     try:
         yield signals
     finally:

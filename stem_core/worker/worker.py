@@ -223,7 +223,7 @@ class Worker:
 
     async def _run_to_the_end(self, burst: bool, os_signals: CaughtSignals, ended: Callable[[int, float], None]) -> int:
         # The loop is up, and one of uvloop has taken the descriptor to itself.
-        os_signals.listen()
+        os_signals.hear_at_once()
         try:
             code = await (self.run_until_idle() if burst else self.run())
         except StemError as error:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from stem_core.worker.cgroups import ROOT, own_groups
+from stem_core.model._cgroups import own_groups, own_groups_v1
 
 
 @contextmanager
@@ -22,7 +22,9 @@ def memory_group(limit: int) -> Iterator[Path]:
     the groups are of version 1, and this user may write. Else the test is skipped: nothing of anybody else is changed
     for it.
     """
-    above = next((folder for folder in own_groups() if _hands_memory_on(folder)), None) or _own_old_group()
+    above = next((folder for folder in own_groups() if _hands_memory_on(folder)), None)
+    if above is None and os.access((own := own_groups_v1("memory")[0]) / "cgroup.procs", os.W_OK):
+        above = own
     if above is None:
         pytest.skip("no control group in which this user may limit memory")
     group = above / f"stem-test-{secrets.token_hex(4)}"
@@ -48,15 +50,6 @@ def _hands_memory_on(folder: Path) -> bool:
         return "memory" in control.read_text().split() and os.access(folder / "cgroup.procs", os.W_OK)
     except OSError:
         return False
-
-
-def _own_old_group() -> Path | None:
-    for line in Path("/proc/self/cgroup").read_text().splitlines():
-        _, controllers, group = line.split(":", 2)
-        folder = ROOT / "memory" / group.lstrip("/")
-        if "memory" in controllers.split(",") and os.access(folder / "cgroup.procs", os.W_OK):
-            return folder
-    return None
 
 
 def _remove(group: Path) -> None:

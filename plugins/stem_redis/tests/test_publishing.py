@@ -152,15 +152,15 @@ async def test_both_scripts_leave_the_same(
         assert await left(one) == whole
 
 
-@pytest.mark.parametrize("bad", [{"header": None}, {"priority": 99}])
-async def test_a_message_that_cannot_be_sent_keeps_nobody_waiting(broker, bad):
-    spoiled = attrs.evolve(message("bad"), **bad)
-    with pytest.raises((AttributeError, IndexError, TypeError)):
+async def test_a_message_that_cannot_be_sent_keeps_nobody_waiting(broker):
+    spoiled = attrs.evolve(message("bad"), header=None)
+    with pytest.raises(TypeError):
         await asyncio.wait_for(broker.publish([spoiled]), 5)
     # In the company of others, and behind one that is under way.
     published = [broker.publish([one]) for one in (message("first"), spoiled, message("beside"))]
     first, *others = await asyncio.wait_for(asyncio.gather(*published, return_exceptions=True), 5)
     assert first is None
-    assert [type(one) for one in others if one is not None] in ([], [type(others[0])] * 2)
+    # What leaves together ends together.
+    assert [type(one) for one in others] == [TypeError, TypeError]
     await asyncio.wait_for(broker.publish([message("after")]), 5)
     assert {"first", "after"} <= set(ids(await claim(broker, 5)))

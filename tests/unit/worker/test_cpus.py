@@ -2,7 +2,8 @@ import os
 
 import pytest
 
-from stem_core.worker import cgroups, cpus
+from stem_core.model import _cgroups as cgroups
+from stem_core.worker import cpus
 
 
 @pytest.fixture

@@ -1,6 +1,7 @@
 import pytest
 
-from stem_core.worker import cgroups, memory
+from stem_core.model import _cgroups as cgroups
+from stem_core.worker import memory
 from stem_core.worker.memory import Memory, read_memory
 
 MIB = 2**20

@@ -5,13 +5,10 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from pathlib import Path
 
 from stem_core.errors import ProcessLost
+from stem_core.model import _cgroups as cgroups
 from stem_core.model._value import value
-
-_CGROUP = Path("/sys/fs/cgroup")
-_OWN_GROUPS = Path("/proc/self/cgroup")
 
 
 @value
@@ -65,7 +62,9 @@ def reap(pid: int, oom_kills_before: int) -> Ending | None:
 
 def oom_kills() -> int:
     """How often the kernel has killed in this control group for want of memory; 0 where nobody knows."""
-    for counter in _counters():
+    counters = [folder / "memory.events" for folder in cgroups.own_groups()]
+    counters += [folder / "memory.oom_control" for folder in cgroups.own_groups_v1("memory")]
+    for counter in counters:
         try:
             lines = counter.read_text(encoding="ascii").splitlines()
         except (OSError, ValueError):
@@ -74,22 +73,6 @@ def oom_kills() -> int:
             if line.startswith("oom_kill "):
                 return int(line.split()[1])
     return 0
-
-
-def _counters() -> list[Path]:
-    """The files that may hold the count: of version 2 of the control groups, then of version 1."""
-    try:
-        lines = _OWN_GROUPS.read_text(encoding="ascii").splitlines()
-    except (OSError, ValueError):
-        return []
-    own = [fields for line in lines if len(fields := line.split(":", 2)) == 3]
-    old = [group for _, controllers, group in own if "memory" in controllers.split(",")]
-    return [
-        *(_CGROUP / group.lstrip("/") / "memory.events" for _, controllers, group in own if not controllers),
-        *(_CGROUP / "memory" / group.lstrip("/") / "memory.oom_control" for group in old),
-        # In a container its group is where the groups are mounted, whatever it is called outside.
-        *(_CGROUP / "memory" / "memory.oom_control" for _ in old),
-    ]
 
 
 def _name(number: int) -> str:
