@@ -11,15 +11,13 @@ import re
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import NoneType, UnionType
-from typing import Any, get_args, get_origin, get_type_hints, is_typeddict
+from typing import Any
 
 import attrs
 
 from stem_core import contracts, errors
-from stem_core.cli import shapes
 from stem_core.plugins import hookspecs
 from stem_core.settings import APP, WORKER, SettingsSection
 from stem_core.signals import Signals
@@ -32,7 +30,8 @@ sys.path.insert(0, str(ROOT / "tests"))
 
 from e2e.bad_input_cases import CASES, TASKS  # noqa: E402 - found only now
 from e2e.bad_input_redis import REDIS_CASES  # noqa: E402
-from support.bad_input_page import shown  # noqa: E402
+from support import bad_input_page, json_page  # noqa: E402
+from support.markdown import first, prose, table  # noqa: E402
 
 _MADE = "<!-- Made by docs/generate.py from the code: change that, and run it. -->\n"
 
@@ -45,7 +44,7 @@ def pages() -> dict[str, Callable[[], str]]:
         "signals.md": signals,
         "contracts.md": contract_overview,
         "cli.md": command_line,
-        "json.md": json_shapes,
+        "json.md": json_commands,
     }
 
 
@@ -88,7 +87,7 @@ def _settings_table(section: SettingsSection) -> str:
         ]
         for key in section.keys
     ]
-    return _table(["setting", *(["option"] if options else []), "environment", "default", "what it does"], rows)
+    return table(["setting", *(["option"] if options else []), "environment", "default", "what it does"], rows)
 
 
 def _accepted(form: str) -> str:
@@ -106,7 +105,7 @@ def error_messages() -> str:
     """The tree of errors, and what is told about bad input."""
     tree = (errors.__doc__ or "").partition("::\n\n")[2]
     rows = [
-        [f"`{name}`", str(found.exit_code), _first(found)]
+        [f"`{name}`", str(found.exit_code), first(found)]
         for name, found in vars(errors).items()
         if inspect.isclass(found) and issubclass(found, errors.StemError)
     ]
@@ -135,7 +134,7 @@ with an exit code.
 {inspect.cleandoc(tree)}
 ```
 
-{_table(["error", "exit code", "means"], rows)}
+{table(["error", "exit code", "means"], rows)}
 ## Bad input
 
 Each of these is tested word for word. Where nothing else is said, the broker is `sqlite:///jobs.db`, and `tasks.py` is
@@ -143,7 +142,7 @@ Each of these is tested word for word. Where nothing else is said, the broker is
 ```python title="tasks.py"
 {TASKS}```
 """,
-        shown([*CASES, *REDIS_CASES]),
+        bad_input_page.shown([*CASES, *REDIS_CASES]),
     ]
     return "".join(parts)
 
@@ -193,7 +192,7 @@ it; what was not started has neither `task_prerun` nor `task_postrun`. A run tha
 after `task_prerun`, at most twice a second and never after its end.
 
 """,
-        _table(["what happens", "signals, in order"], [[what, _named(order)] for what, order in _ORDERS]),
+        table(["what happens", "signals, in order"], [[what, _named(order)] for what, order in _ORDERS]),
         """
 A worker tells `worker_init`, `worker_ready`, one `worker_heartbeat` after the other, `worker_stopping` for each stage
 of its stop, and `worker_shutdown` last. `worker_child_init` and `worker_child_shutdown` are told in a child process.
@@ -209,7 +208,7 @@ of its stop, and `worker_shutdown` last. `worker_child_init` and `worker_child_s
             for field in attrs.fields(event)
             if field.name != "occurred_at"
         ]
-        parts.append(f"\n## `{name}`\n\n{_prose(doc)}\n\n{_table(['field', 'type'], fields)}")
+        parts.append(f"\n## `{name}`\n\n{prose(doc)}\n\n{table(['field', 'type'], fields)}")
     return "".join(parts)
 
 
@@ -230,10 +229,10 @@ The docstrings are the obligations; this page is their table of contents. All co
 ## Hooks
 
 """,
-        _table(
+        table(
             ["hook", "what it is for"],
             [
-                [f"`{name}{_signature(found)}`", _first(found)]
+                [f"`{name}{_signature(found)}`", first(found)]
                 for name, found in vars(hookspecs).items()
                 if name.startswith("stem_") and inspect.isfunction(found)
             ],
@@ -242,21 +241,21 @@ The docstrings are the obligations; this page is their table of contents. All co
     for name in contracts.__all__:
         found = getattr(contracts, name)
         if inspect.isclass(found):
-            parts.append(f"\n## `{name}`\n\n{_prose(inspect.getdoc(found) or '')}\n{_members(found)}")
+            parts.append(f"\n## `{name}`\n\n{prose(inspect.getdoc(found) or '')}\n{_members(found)}")
     return "".join(parts)
 
 
 def _members(found: type[Any]) -> str:
     if attrs.has(found):
-        return "\n" + _table(
+        return "\n" + table(
             ["field", "type"], [[f"`{field.name}`", f"`{_type(field.type)}`"] for field in attrs.fields(found)]
         )
     methods = [
-        [f"`{name}{_signature(member)}`", _prose(inspect.getdoc(member) or "").partition("\n\n")[0]]
+        [f"`{name}{_signature(member)}`", prose(inspect.getdoc(member) or "").partition("\n\n")[0]]
         for name, member in vars(found).items()
         if inspect.isfunction(member) and (not name.startswith("_") or name == "__call__")
     ]
-    return "\n" + _table(["method", "what it does"], methods) if methods else ""
+    return "\n" + table(["method", "what it does"], methods) if methods else ""
 
 
 def command_line() -> str:
@@ -275,60 +274,13 @@ def command_line() -> str:
     )
 
 
-def json_shapes() -> str:
+def json_commands() -> str:
     """What each command writes with ``--json``."""
-    commands: dict[type, list[str]] = {}
-    for command, shape in shapes.WRITTEN.items():
-        commands.setdefault(shape, []).append(command)
-    parts = [
-        _title("JSON of the commands"),
-        """
-With `--json` a command writes one array of objects to standard output: one object for each thing that it shows, none
-where there is nothing to show. Messages and errors go to standard error as without it, and the exit codes are the same.
-The text is ASCII.
-
-The keys are stable: more may come, but none of these is renamed, left out or given another type. Each is always there,
-with null where there is no value. Times are texts as ISO 8601 in UTC, such as `2026-03-01T09:30:00.000+00:00`.
-""",
-    ]
-    titles = {shape: ", ".join(f"`stem {name}`" for name in names) for shape, names in commands.items()}
-    titles |= {shape: f"The object `{shape.__name__.lower()}`" for shape in (shapes.Error, shapes.Progress)}
-    for shape, title in titles.items():
-        parts.append(f"\n## {title}\n\n{_prose(inspect.getdoc(shape) or '')}\n\n{_keys(shape)}")
-    return "".join(parts)
-
-
-def _keys(shape: type) -> str:
-    rows = []
-    for key, hint in get_type_hints(shape, include_extras=True).items():
-        kind, means = get_args(hint)
-        rows.append([f"`{key}`", _json_type(kind), means])
-    return _table(["key", "type", "means"], rows)
-
-
-def _json_type(kind: Any) -> str:
-    """The type of a value in the words of JSON."""
-    if is_typeddict(kind):
-        return f"[object](#the-object-{kind.__name__.lower()})"
-    if isinstance(kind, UnionType):
-        return " or ".join(_json_type(one) for one in get_args(kind))
-    if get_origin(kind) is list:
-        return f"array of {_json_type(get_args(kind)[0])}s"
-    if get_origin(kind) is dict:
-        return f"object of {_json_type(get_args(kind)[1])}s"
-    names = {str: "string", int: "integer", float: "number", bool: "boolean", NoneType: "null", Any: "any"}
-    return names[kind]
+    return _title("JSON of the commands") + json_page.shown()
 
 
 def _title(title: str) -> str:
     return f"{_MADE}\n# {title}\n"
-
-
-def _table(headings: list[str], rows: Iterable[list[str]]) -> str:
-    def line(cells: list[str]) -> str:
-        return "| " + " | ".join(" ".join(cell.split()).replace("|", "\\|") for cell in cells) + " |\n"
-
-    return line(headings) + "|" + "---|" * len(headings) + "\n" + "".join(line(row) for row in rows)
 
 
 def _signature(function: Callable[..., Any]) -> str:
@@ -353,17 +305,6 @@ def _marked(signature: inspect.Signature) -> Iterator[tuple[str, str]]:
         if parameter.default is not parameter.empty:
             name += f"={parameter.default!r}"
         yield name, parameter.kind.name
-
-
-def _first(found: Any) -> str:
-    return _prose(inspect.getdoc(found) or "").partition("\n\n")[0]
-
-
-def _prose(doc: str) -> str:
-    """A docstring as Markdown: references of Sphinx and double back-ticks become code."""
-    doc = doc.partition("\n\nRaises:")[0].partition("\n\nArgs:")[0]
-    doc = re.sub(r":\w+:`~?(?:[\w.]*\.)?(\w+)`", r"`\1`", doc)
-    return doc.replace("``", "`")
 
 
 def _type(annotation: Any) -> str:
