@@ -142,13 +142,12 @@ class TestPrecedence:
 
 class TestCost:
     async def test_the_start(self, site):
-        await site.enqueue("work", 0)
         spans = []
-        for _ in range(3):
-            (site.folder / "ledger").write_text("")
-            await site.enqueue("work", 0)
+        for number in range(1, 4):
+            (id,) = await site.enqueue("work", 0)
             worker = site.worker(ready=False)
-            (event, *_) = site.ledger.wait_for("start")
+            event = site.ledger.wait_for("start", number)[-1]
+            assert (event["id"], event["pid"]) == (id, worker.pid)
             spans.append(event["at"] - worker.started_at)
             worker.ready().signal(signal.SIGTERM)
             assert worker.wait() == 0
