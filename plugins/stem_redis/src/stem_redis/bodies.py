@@ -14,7 +14,7 @@ _delivery, _message, _receipt = constructor(Delivery), constructor(Message), con
 _SIZES = struct.Struct(">II")
 _UNSIGNED = 0xFFFFFFFF
 
-_READY = {"R": "ready", "S": "ready", "L": "leased", "l": "leased", "D": "delayed", "X": "dead"}
+_READY = {"R": "ready", "S": "ready", "L": "leased", "l": "leased", "H": "leased", "D": "delayed", "X": "dead"}
 
 
 #: Longer delays are cut to this many seconds, some hundred years: the scripts count in whole milliseconds.

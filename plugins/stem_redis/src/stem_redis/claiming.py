@@ -13,6 +13,7 @@ from stem_core.model import Delivery, Subscription
 from stem_redis.bodies import delivery
 from stem_redis.connection import Argument
 from stem_redis.doorbell import LONGEST_WAIT, Doorbell, wake_keys
+from stem_redis.handover import Handover
 from stem_redis.keys import Keys
 from stem_redis.store import Store, together
 
@@ -32,6 +33,7 @@ class Claimer:
         self._session = f"{store.session}{next(_numbers):x}"
         self._claims = itertools.count(1)
         self._doorbell = Doorbell(store.address, store.commands)
+        self._handover = Handover(store, keys, self._doorbell)
         #: Queues whose last claim found no more, unless there was a wait since: when the next delay or lease ends, in
         #: the loop's time; None for none.
         self._dry: dict[str, float | None] = {}
@@ -43,9 +45,12 @@ class Claimer:
         self._recovered: list[Delivery] = []
 
     async def receive(self, subscription: Subscription, limit: int, lease: float, suspects: int) -> list[Delivery]:
-        """Grant up to ``limit`` ready messages; first what an earlier call was granted without learning of it."""
+        """Grant up to ``limit`` ready messages; first what was handed over, then what an earlier call was granted
+        without learning of it."""
         if limit <= 0 or not subscription.queues:
             return []
+        if self._handover.waiting and (handed := self._handover.take(subscription, limit, lease)):
+            return handed
         connection = self._store.commands.connection or await self._store.commands.open()
         assert connection is not None
         if self._unsure:
@@ -63,6 +68,10 @@ class Claimer:
                     break
                 raise
             deliveries += portion
+            if not deliveries and self._unsure:
+                await self._recover(lease)
+                found, self._recovered = self._recovered[:limit], self._recovered[limit:]
+                return found
             suspects -= sum(1 for one in portion if one.crashes)
             if len(portion) < wanted or subscription.caps:
                 # Caps hold for the whole claim, so it has one portion; who wants more claims again.
@@ -72,18 +81,26 @@ class Claimer:
     async def _claim(self, subscription: Subscription, limit: int, lease: float, suspects: int) -> list[Delivery]:
         queues = subscription.queues
         serial = f"{self._session}.{next(self._claims)}"
-        arguments: list[Argument] = [math.ceil(lease * 1000), max(0, suspects), serial, limit, len(queues), *queues]
         numbers = {queue: number for number, queue in enumerate(queues, 1)}
+        arguments: list[Argument] = [
+            math.ceil(lease * 1000), max(0, suspects), serial, limit, *self._handover.before_claim(queues),
+            len(queues), *queues,
+        ]  # fmt: skip
         for queue, most in subscription.plan(limit):
             arguments += (numbers[queue], most)
         try:
-            now, again, left, granted = await self._store.run("claim", self._keys.head(*queues), arguments, urgent=True)
+            now, again, left, granted, handed = await self._store.run(
+                "claim", self._keys.head(*queues), arguments, urgent=True
+            )
         except StoreUnavailable:
             self._unsure[serial] = queues
             raise
         except asyncio.CancelledError:
             self._unsure[serial] = queues
             raise
+        if unheard := self._handover.after_claim(bool(granted), bool(handed)):
+            serial, offered = unheard
+            self._unsure[serial] = offered
         at = now / 1000
         deliveries = [
             delivery(queues[granted[n] - 1], granted[n + 1], granted[n + 2], granted[n + 3], at)
@@ -136,8 +153,13 @@ class Claimer:
         if soon is not None:
             deadline = min(deadline, soon)
         left = deadline - self._loop.time()
-        if left > 0:
+        if left <= 0 or self._handover.waiting:
+            return
+        self._handover.offer(queues, left)
+        try:
             await self._doorbell.wait(wake_keys([self._keys.wake(queue) for queue in queues]), left)
+        finally:
+            self._handover.waited()
 
     async def _look(self, queues: Sequence[str]) -> float | None:
         """When there is something to receive in the loop's time; None for unknown."""
@@ -153,6 +175,7 @@ class Claimer:
 
     async def close(self) -> None:
         """Let go of the server."""
+        self._handover.close()
         await self._doorbell.close()
 
 

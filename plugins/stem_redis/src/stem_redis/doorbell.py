@@ -44,6 +44,13 @@ class Doorbell:
             timer.cancel()
             self._waiting.discard(waiting)
 
+    def ring(self) -> bool:
+        """End the waits; whether there were any."""
+        waits = [waiting for waiting in self._waiting if not waiting.done()]
+        for waiting in waits:
+            waiting.set_result(None)
+        return bool(waits)
+
     async def _begin(self, keys: tuple[bytes, ...]) -> None:
         link = next((link for link in self._links if link.connection is None or link.connection.idle), None)
         if link is None:
@@ -59,9 +66,8 @@ class Doorbell:
         if reading is self._reading:
             self._reading = None
             heard = bool(self._waiting)
-            for waiting in self._waiting:
-                # An error is no reason to wait on: the next claim tells what it is about.
-                _finish(waiting)
+            # An error is no reason to wait on: the next claim tells what it is about.
+            self.ring()
         if heard or self._closed or reply is None or isinstance(reply, Exception):
             return
         connection = self._commands.connection

@@ -56,6 +56,11 @@ class Ears:
         if self._keeping is None:
             self._keeping = asyncio.get_running_loop().create_task(self._keep())
 
+    def hears(self, channel: bytes) -> bool:
+        """Whether the server knows that somebody here wants to hear it."""
+        confirmed = self._confirmed.get(channel)
+        return confirmed is not None and confirmed.is_set()
+
     def leave(self, channel: bytes, heard: Heard) -> None:
         """Hear it no more."""
         callbacks = self._wanted.get(channel)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 #: The keys of a queue, in the order in which scripts get them; the streams of priorities 0 to 9 follow.
-QUEUE_KEYS = ("levels", "delayed", "leases", "suspects", "aside", "dead", "settled", "wake")
+QUEUE_KEYS = ("levels", "delayed", "leases", "suspects", "aside", "dead", "settled", "wake", "offers")
 
 
 class Keys:
@@ -50,7 +50,14 @@ class Keys:
         """What the script ``publish_one`` gets."""
         keys = self.queue(queue)
         stream = keys[len(QUEUE_KEYS) + priority]
-        return (self.jobs, self.queues, keys[DELAYED], keys[WAKE], keys[LEVELS], stream, self.outcome(id))
+        return (
+            self.jobs, self.queues, keys[DELAYED], keys[WAKE], keys[LEVELS], stream, self.outcome(id), keys[OFFERS],
+            keys[ASIDE], keys[LEASES],
+        )  # fmt: skip
+
+    def to_confirm(self, queue: str) -> tuple[bytes, bytes]:
+        """What the script ``confirm`` gets."""
+        return (self.jobs, self.queue(queue)[LEASES])
 
     def wake(self, queue: str) -> bytes:
         """The list that those who wait for the queue read."""
@@ -88,4 +95,6 @@ class Keys:
         return f"{self._session}{id}".encode()
 
 
-LEVELS, DELAYED, WAKE = (QUEUE_KEYS.index(name) for name in ("levels", "delayed", "wake"))
+LEVELS, DELAYED, LEASES, ASIDE, WAKE, OFFERS = (
+    QUEUE_KEYS.index(name) for name in ("levels", "delayed", "leases", "aside", "wake", "offers")
+)

@@ -19,8 +19,9 @@ for n, id in ipairs(ids) do
     verdicts[n] = 1
     deadlines[#deadlines + 1] = deadline
     deadlines[#deadlines + 1] = id
-    if string.sub(record, #token + 2, #token + 2) == 'S' then
-      -- The lease was over, but nobody else was granted the message.
+    local state = string.sub(record, #token + 2, #token + 2)
+    if state == 'S' or state == 'H' then
+      -- The lease was over, but nobody else was granted the message; or the first lease was that of a handover.
       local job = Q.parse(record)
       job.state = 'l'
       redis.call('HSET', Q.JOBS, id, Q.format(job))

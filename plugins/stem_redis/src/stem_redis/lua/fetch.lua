@@ -13,7 +13,7 @@ for n = 2, #ARGV do
   local body = job and job.queue == ARGV[1] and Q.body_of(queue, id, job)
   if body then
     local at = job.ready
-    if job.state == 'L' or job.state == 'l' then
+    if job.state == 'L' or job.state == 'l' or job.state == 'H' then
       at = redis.call('ZSCORE', queue.leases, id) or at
     end
     local size = #found

@@ -3,7 +3,7 @@
 --
 -- A record of the index: token|state|queue|priority|entry|run|attempt|crashes|first|ready|sealed|why
 --   state   R ready in its stream, L leased and in its stream; aside, with the body in a hash: D delayed,
---           S ready with crashes, l leased, X dead
+--           S ready with crashes, l leased, H handed over to who waited and not confirmed yet, X dead
 --   token   the newest grant that was not settled; it stays when the lease runs out, until somebody else is granted
 --   entry   its entry in the stream of its priority (R, L)
 --   first   when the attempt was first handed out; ready: since when it is ready; sealed: its queue before a move
@@ -11,7 +11,7 @@
 -- Functions and constants are fields of a table: a closure over many locals costs more than what most of them do, and
 -- all are made anew at every call of a script.
 local Q = {
-  JOBS = KEYS[1], QUEUES = KEYS[2], PER_QUEUE = 18, GROUP = 'stem', PORTION = 500,
+  JOBS = KEYS[1], QUEUES = KEYS[2], PER_QUEUE = 19, GROUP = 'stem', PORTION = 500,
   -- The most wakes that lie in a queue, and how long, in milliseconds.
   WAKES = 8, WAKE_TTL = 5000,
   -- Ranks of one priority are between a multiple of this and the next.
@@ -22,12 +22,12 @@ function Q.open(base, name)
   return {
     base = base, name = name, levels = KEYS[base + 1], delayed = KEYS[base + 2], leases = KEYS[base + 3],
     suspects = KEYS[base + 4], aside = KEYS[base + 5], dead = KEYS[base + 6], settled = KEYS[base + 7],
-    wake = KEYS[base + 8],
+    wake = KEYS[base + 8], offers = KEYS[base + 9],
   }
 end
 
 function Q.stream(queue, priority)
-  return KEYS[queue.base + 9 + priority]
+  return KEYS[queue.base + 10 + priority]
 end
 
 function Q.parse(record)
@@ -79,7 +79,36 @@ function Q.ring(queue, count)
       redis.call('RPUSH', queue.wake, 1)
     end
     redis.call('PEXPIRE', queue.wake, Q.WAKE_TTL)
+    -- Those who wait come for what lies there: nothing that is published later is handed over before it.
+    redis.call('ZREMRANGEBYSCORE', queue.offers, '(0', '+inf')
   end
+end
+
+-- Offers of those who wait and have nothing stand in a sorted set by the time at which they end, and below zero, by the
+-- time at which something was handed over on them, until they are taken back.
+function Q.offer(queue, offer, now, holds)
+  -- Where a wake lies there is something to claim.
+  if redis.call('LLEN', queue.wake) == 0 then
+    -- Those of sessions that are gone, of both kinds.
+    redis.call('ZREMRANGEBYSCORE', queue.offers, 10000 - now, now - 10000)
+    redis.call('ZADD', queue.offers, now + holds, offer)
+    redis.call('PEXPIRE', queue.offers, 10000)
+  end
+end
+
+-- Take an offer back in these queues; 1 when something was handed over on it, else 0.
+function Q.take_back(queues, offer)
+  local handed = 0
+  for _, queue in ipairs(queues) do
+    local until_ = redis.call('ZSCORE', queue.offers, offer)
+    if until_ then
+      redis.call('ZREM', queue.offers, offer)
+      if tonumber(until_) < 0 then
+        handed = 1
+      end
+    end
+  end
+  return handed
 end
 
 -- The order of what stands aside and is ready: priority, then time.
@@ -126,7 +155,11 @@ function Q.promotion()
       return
     end
     local aside, entry = job.state ~= 'L', job.entry
-    if one.from == queue.delayed and job.crashes == '0' then
+    if job.state == 'H' then
+      -- Whoever it was handed to has not confirmed: it never started there.
+      job.token, job.first = '', ''
+      Q.enter(queue, one.id, job, body, one.time)
+    elseif one.from == queue.delayed and job.crashes == '0' then
       Q.enter(queue, one.id, job, body, one.time)
     else
       if not aside then

@@ -17,6 +17,10 @@ for n, id in ipairs(ids) do
   local body = job and string.find(job.token, mark, 1, true) and Q.body_of(queue, id, job)
   if body then
     redis.call('ZADD', queue.leases, now + ARGV[1], id)
+    if job.state == 'H' then
+      job.state = 'l'
+      redis.call('HSET', Q.JOBS, id, Q.format(job))
+    end
     granted[#granted + 1] = job.token
     granted[#granted + 1] = job.ready .. '|' .. id .. '|' .. job.run .. '|' .. job.attempt .. '|' .. job.first .. '|'
       .. job.sealed .. '|' .. job.crashes .. '|' .. job.priority

@@ -1,0 +1,278 @@
+"""A message that is published while a session waits is granted to it by the publishing script, and never lost there."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
+
+import pytest
+
+from stem_core.contracts import Broker
+from stem_core.model import ACK, DeadLetter, Release, Retry, Settlement, Subscription
+from stem_core.testing.clock import FakeClock
+from stem_core.testing.contracts.base import LEASE, OpenedStore, claim, ids, kinds, message, messages
+from stem_redis.broker import RedisBroker
+from stem_redis.settings import RedisSettings
+from support.redis_server import RedisServer
+
+OpenRedis = Callable[..., AbstractAsyncContextManager[OpenedStore]]
+DEFAULT = Subscription.of("default")
+#: As in publish_one.lua, in seconds.
+UNCONFIRMED = 2.0
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    return FakeClock()
+
+
+@pytest.fixture
+async def brokers(open_redis: OpenRedis, clock: FakeClock) -> AsyncIterator[list[RedisBroker]]:
+    """A worker, another one, and a producer, each with connections of its own."""
+    async with AsyncExitStack() as stack:
+        yield [
+            (await stack.enter_async_context(open_redis(clock, settings=RedisSettings(call_timeout=5.0 + n)))).broker
+            for n in range(3)
+        ]  # type: ignore[misc]
+
+
+def calls(server: RedisServer, command: str) -> int:
+    """How often clients and scripts have called a command."""
+    for line in server.command("INFO", "commandstats").splitlines():
+        if line.startswith(f"cmdstat_{command}:calls=".encode()):
+            return int(line.split(b"=")[1].split(b",")[0])
+    return 0
+
+
+async def waiting(server: RedisServer, broker: Broker, subscription: Subscription = DEFAULT) -> asyncio.Task[None]:
+    """A wait that has made its offer."""
+    before = {queue: offers(server, queue) for queue in subscription.queues}
+    for _ in range(200):
+        # Not before the server knows that the session listens.
+        wait = asyncio.create_task(broker.wait_for_work(subscription, 60.0))
+        await asyncio.sleep(0.01)
+        assert not wait.done()
+        if all(offers(server, queue) > count for queue, count in before.items()):
+            return wait
+        wait.cancel()
+        await asyncio.wait((wait,))
+    raise AssertionError("no offer was made")
+
+
+def offers(server: RedisServer, queue: str = "default") -> int:
+    """How many offers of a queue stand."""
+    return int(server.command("ZCOUNT", f"{{test:{queue}}}:offers", "(0", "+inf").strip(b":\r\n"))
+
+
+async def handed(server: RedisServer, worker: Broker, producer: Broker, id: str) -> None:
+    """The producer hands a message to the worker, whose wait ends."""
+    assert await claim(worker) == []
+    wait = await waiting(server, worker)
+    before = calls(server, "rpush")
+    await producer.publish([message(id)])
+    async with asyncio.timeout(5):
+        await wait
+    # Nobody was woken to claim.
+    assert calls(server, "rpush") == before
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Return when it holds; it will soon."""
+    for _ in range(500):
+        if condition():
+            return
+        await asyncio.sleep(0.01)
+    raise AssertionError("it does not come true")
+
+
+class TestHandingOver:
+    async def test_what_is_published_to_a_session_that_waits_is_received_without_a_claim(
+        self, brokers: list[RedisBroker], server: RedisServer
+    ) -> None:
+        worker, other, producer = brokers
+        await handed(server, worker, producer, "a")
+        before = calls(server, "time")
+        (one,) = await worker.receive(DEFAULT, 10, LEASE)
+        # One script at most: that which confirms it. A claim takes more.
+        assert calls(server, "time") <= before + 1
+        assert (one.message.id, one.message.payload, one.message.priority) == ("a", message("a").payload, 5)
+        assert (one.attempt, one.crashes, one.receipt.run) == (1, 0, 1)
+        assert await claim(other) == []
+        assert await claim(worker) == []
+        assert kinds(await worker.settle([Settlement(receipt=one.receipt, action=ACK)])) == ["done"]
+        assert await worker.queues() == []
+
+    async def test_it_has_the_lease_that_was_asked_for(
+        self, brokers: list[RedisBroker], server: RedisServer, clock: FakeClock
+    ) -> None:
+        worker, other, producer = brokers
+        await handed(server, worker, producer, "a")
+        assert ids(await worker.receive(DEFAULT, 10, LEASE)) == ["a"]
+        assert (await worker.depth(["default"]))["default"].leased == 1
+        clock.advance(LEASE - 1)
+        assert await claim(other) == []
+        clock.advance(1)
+        again = await claim(other)
+        assert [(one.message.id, one.crashes, one.receipt.run) for one in again] == [("a", 1, 2)]
+
+    @pytest.mark.parametrize(
+        "action", [ACK, Retry(delay=0.0), Retry(delay=9.0), Release(), Release(charge=True), DeadLetter(reason="x")]
+    )
+    async def test_it_is_settled_before_it_is_confirmed(
+        self, brokers: list[RedisBroker], server: RedisServer, action: object, clock: FakeClock
+    ) -> None:
+        worker, other, producer = brokers
+        await handed(server, worker, producer, "a")
+        (one,) = await worker.receive(DEFAULT, 10, LEASE)
+        settlement = Settlement(receipt=one.receipt, action=action)  # type: ignore[arg-type]
+        assert kinds(await worker.settle([settlement])) == ["done"]
+        assert kinds(await worker.settle([settlement])) == ["done"]
+        clock.advance(10)
+        assert ids(await claim(other)) == (["a"] if isinstance(action, Retry | Release) else [])
+
+    async def test_more_than_one_is_handed_to_more_than_one(
+        self, brokers: list[RedisBroker], server: RedisServer
+    ) -> None:
+        *workers, producer = brokers
+        for worker in workers:
+            assert await claim(worker) == []
+        waits = [await waiting(server, worker) for worker in workers]
+        for id in ("a", "b"):
+            await producer.publish([message(id)])
+        async with asyncio.timeout(5):
+            await asyncio.gather(*waits)
+        found = [await worker.receive(DEFAULT, 10, LEASE) for worker in workers]
+        assert sorted(one.message.id for some in found for one in some) == ["a", "b"]
+        assert [len(some) for some in found] == [1, 1]
+
+    async def test_what_waits_already_goes_first(self, brokers: list[RedisBroker], server: RedisServer) -> None:
+        worker, _, producer = brokers
+        assert await claim(worker) == []
+        wait = await waiting(server, worker)
+        await producer.publish(messages(3, priority=9))
+        await producer.publish([message("later", priority=1)])
+        await wait
+        assert ids(await claim(worker)) == ["job-0000", "job-0001", "job-0002", "later"]
+
+    async def test_a_large_message_is_claimed(self, brokers: list[RedisBroker], server: RedisServer) -> None:
+        worker, _, producer = brokers
+        assert await claim(worker) == []
+        wait = await waiting(server, worker)
+        await producer.publish([message("large", payload=b"x" * 20_000)])
+        await wait
+        assert server.command("HEXISTS", "{test:default}:aside", "large") == b":0\r\n"
+        assert ids(await claim(worker)) == ["large"]
+
+
+class TestNotTaken:
+    """The session was handed a message, and does not receive it."""
+
+    async def test_who_is_stopped_loses_it_soon_and_no_crash_is_counted(
+        self, brokers: list[RedisBroker], server: RedisServer, clock: FakeClock
+    ) -> None:
+        worker, other, producer = brokers
+        assert await claim(worker) == []
+        wait = await waiting(server, worker)
+        # As if the process was stopped: it reads nothing.
+        worker._store.ears._wanted[worker._claimer._handover._channel].clear()
+        await producer.publish([message("a")])
+        assert await claim(other) == []
+        clock.advance(UNCONFIRMED)
+        (one,) = await claim(other)
+        assert (one.message.id, one.crashes, one.attempt, one.receipt.run) == ("a", 0, 1, 2)
+        assert kinds(await other.settle([Settlement(receipt=one.receipt, action=ACK)])) == ["done"]
+        wait.cancel()
+
+    async def test_a_receipt_that_was_not_confirmed_is_lost_with_its_time(
+        self, brokers: list[RedisBroker], server: RedisServer, clock: FakeClock
+    ) -> None:
+        worker, other, producer = brokers
+        await handed(server, worker, producer, "a")
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(worker._store.commands, "post", lambda *_: True)
+            (late,) = await worker.receive(DEFAULT, 10, LEASE)
+        clock.advance(UNCONFIRMED)
+        (one,) = await claim(other)
+        assert kinds(await worker.settle([Settlement(receipt=late.receipt, action=ACK)])) == ["lost"]
+        assert kinds(await worker.extend([late.receipt], LEASE)) == ["lost"]
+        assert kinds(await other.settle([Settlement(receipt=one.receipt, action=ACK)])) == ["done"]
+
+    async def test_a_session_whose_connection_is_gone_is_handed_nothing(
+        self, brokers: list[RedisBroker], server: RedisServer
+    ) -> None:
+        worker, other, producer = brokers
+        assert await claim(worker) == []
+        wait = await waiting(server, worker)
+        await worker._store.ears.close()
+        channel = worker._claimer._handover._channel
+        await until(lambda: server.command("PUBSUB", "NUMSUB", channel).endswith(b":0\r\n"))
+        await producer.publish([message("a")])
+        assert ids(await claim(other)) == ["a"]
+        wait.cancel()
+
+    async def test_a_lost_publication_is_found_by_the_next_claim(
+        self, brokers: list[RedisBroker], server: RedisServer
+    ) -> None:
+        worker, _, producer = brokers
+        assert await claim(worker) == []
+        wait = await waiting(server, worker)
+        worker._store.ears._wanted[worker._claimer._handover._channel].clear()
+        await producer.publish([message("a")])
+        wait.cancel()
+        (one,) = await worker.receive(DEFAULT, 10, LEASE)
+        assert (one.message.id, one.crashes, one.receipt.run) == ("a", 0, 1)
+        assert kinds(await worker.settle([Settlement(receipt=one.receipt, action=ACK)])) == ["done"]
+
+    async def test_a_wait_that_was_left_gives_it_back_at_once(
+        self, brokers: list[RedisBroker], server: RedisServer
+    ) -> None:
+        worker, other, producer = brokers
+        await handed(server, worker, producer, "a")
+        assert await claim(other) == []
+        # The worker does not receive: it stops, or its queue is paused.
+        async with asyncio.timeout(5):
+            while not (found := await claim(other)):
+                await other.wait_for_work(DEFAULT, 60.0)
+        assert [(one.message.id, one.crashes, one.receipt.run) for one in found] == [("a", 0, 2)]
+        assert await claim(worker) == []
+
+    async def test_who_has_left_a_wait_is_handed_nothing(self, brokers: list[RedisBroker], server: RedisServer) -> None:
+        worker, other, producer = brokers
+        assert await claim(worker) == []
+        wait = await waiting(server, worker)
+        wait.cancel()
+        await until(lambda: offers(server) == 0)
+        await producer.publish([message("a")])
+        assert ids(await claim(other)) == ["a"]
+
+    async def test_a_session_that_closes_gives_it_back(
+        self, open_redis: OpenRedis, brokers: list[RedisBroker], server: RedisServer, clock: FakeClock
+    ) -> None:
+        _, other, producer = brokers
+        async with open_redis(clock, settings=RedisSettings(call_timeout=9.0)) as closing:
+            await handed(server, closing.broker, producer, "a")
+        # Sent before its connection was closed, but perhaps not read yet.
+        await until(lambda: server.command("HLEN", "{test:default}:aside") == b":0\r\n")
+        assert ids(await claim(other)) == ["a"]
+
+    async def test_a_queue_that_is_not_wanted_any_more_gets_it_back(
+        self, brokers: list[RedisBroker], server: RedisServer
+    ) -> None:
+        worker, other, producer = brokers
+        both = Subscription.of("default", "paused")
+        assert await worker.receive(both, 10, LEASE) == []
+        wait = await waiting(server, worker, both)
+        await producer.publish([message("a", queue="paused")])
+        await wait
+        assert await claim(worker) == []
+        assert ids(await other.receive(both, 10, LEASE)) == ["a"]
+
+    async def test_who_stood_still_claims_it_anew(self, brokers: list[RedisBroker], server: RedisServer) -> None:
+        worker, _, producer = brokers
+        await handed(server, worker, producer, "a")
+        offer = worker._claimer._handover._offer
+        assert offer is not None
+        offer.at -= UNCONFIRMED
+        (one,) = await worker.receive(DEFAULT, 10, LEASE)
+        assert (one.message.id, one.crashes, one.receipt.run) == ("a", 0, 2)
