@@ -6,23 +6,25 @@
 -- ARGV: the queue, the id, the priority, the body.
 local now = clock()
 local id, body = ARGV[2], ARGV[4]
-local offered = false
 if redis.call('HEXISTS', KEYS[1], id) == 1 then
   return 0
-elseif redis.call('EXISTS', KEYS[7], KEYS[3], KEYS[8]) > 0 then
-  if redis.call('EXISTS', KEYS[7]) == 1
-    or #redis.call('ZRANGEBYSCORE', KEYS[3], '-inf', now, 'LIMIT', 0, 1) > 0 then
+end
+-- Mostly there is none of the three, or the offers alone.
+local there, offered = redis.call('EXISTS', KEYS[7], KEYS[3], KEYS[8]), nil
+if there > 0 then
+  -- The freshest first: who made it is awake.
+  offered = redis.call('ZREVRANGEBYSCORE', KEYS[8], '+inf', now, 'LIMIT', 0, 4)
+  if (there > 1 or #offered == 0) and (redis.call('EXISTS', KEYS[7]) == 1
+    or #redis.call('ZRANGEBYSCORE', KEYS[3], '-inf', now, 'LIMIT', 0, 1) > 0) then
     return 0
   end
-  -- The freshest first: who made it is awake.
-  offered = #body <= 16384 and redis.call('ZREVRANGEBYSCORE', KEYS[8], '+inf', now, 'LIMIT', 0, 4)
 end
 local since = string.format('%.0f', now)
 local tail = '|0|' .. since .. '|' .. since .. '||'
 
 -- Somebody waits for work and has nothing: the message goes there with its first grant. That lasts two seconds, and
 -- for the usual time once it is confirmed; without that it is ready again, and no crash is counted.
-for _, offer in ipairs(offered or {}) do
+for _, offer in ipairs(offered and #body <= 16384 and offered or {}) do
   local channel, serial = string.match(offer, '^(%S+) (%S+)$')
   local token = 'a/1/' .. serial .. '.1'
   redis.call('ZADD', KEYS[8], -now, offer)
