@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from benchmarks.catalog_pools import POOL_SUBJECTS, POOL_TABLES, POOL_TARGETS, SCENARIOS
-from benchmarks.catalog_redis import REDIS_SUBJECTS, REDIS_TARGETS
+from benchmarks.catalog_redis import REDIS_SUBJECTS, REDIS_TABLES, REDIS_TARGETS
 from benchmarks.model import Measure, Subject, Target
 
 _AT_LEAST_ONCE = "at least once, leases, results"
 _SYNC = "every commit on the disk (WAL, synchronous=FULL)"
 
 _STORES = ("enqueue", "drain", "drain_bare", "latency", "process")
-ALL = (*_STORES, *SCENARIOS)
+ALL = (*_STORES, "fencing", *SCENARIOS)
 
 SUBJECTS = (
     Subject(
@@ -101,16 +101,7 @@ TABLES: tuple[tuple[str, str, tuple[Measure, ...]], ...] = (
             Measure(key="drain_rss", scenario="drain", title="RSS MB, peak of the drain", digits=1),
         ),
     ),
-    (
-        "Redis",
-        "what the server does for a job during the drain; commands in scripts count as well",
-        (
-            Measure(key="drain_commands", scenario="drain", title="commands, with results", digits=2),
-            Measure(key="drain_bare_commands", scenario="drain_bare", title="commands, without", digits=2),
-            Measure(key="drain_server_cpu", scenario="drain", title="CPU us, with results", digits=1),
-            Measure(key="drain_bare_server_cpu", scenario="drain_bare", title="CPU us, without", digits=1),
-        ),
-    ),
+    *REDIS_TABLES,
     *POOL_TABLES,
 )
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from benchmarks.model import Subject, Target
+from benchmarks.model import Measure, Subject, Target
 
 _SCENARIOS = ("enqueue", "drain", "drain_bare", "latency", "process")
 _AT_LEAST = ("dramatiq redis", "saq redis", "arq redis", "taskiq redis, stream")
+_NOT_COMPARED, _PLAIN = "stem redis, not compared", "stem redis, plain commands"
 
 
 def _peer(name: str, guarantee: str, *, venv: str = "", variant: str = "", latency_factor: float = 0.5) -> Subject:
@@ -21,6 +22,18 @@ def _peer(name: str, guarantee: str, *, venv: str = "", variant: str = "", laten
         server="redis",
         drain_factor=0.25,
         latency_factor=latency_factor,
+    )
+
+
+def _unfenced(name: str, variant: str, guarantee: str) -> Subject:
+    return Subject(
+        name=name,
+        driver="stem_unfenced",
+        url="redis://{redis}",
+        guarantee=guarantee,
+        scenarios=("fencing",),
+        environment={"BENCH_VARIANT": variant},
+        server="redis",
     )
 
 
@@ -64,7 +77,46 @@ REDIS_SUBJECTS = (
         venv="streaq",
         server="redis",
     ),
+    _unfenced(
+        _NOT_COMPARED, "script", "as stem redis, but a settlement looks neither at token nor at run; the same scripts"
+    ),
+    _unfenced(
+        _PLAIN, "plain", "as stem redis, but no tokens; settlements are SET, XDEL, ZREM and HDEL without a script"
+    ),
 )
+
+REDIS_TABLES: tuple[tuple[str, str, tuple[Measure, ...]], ...] = (
+    (
+        "Redis",
+        "what the server does for a job during the drain; commands in scripts count as well",
+        (
+            Measure(key="drain_commands", scenario="drain", title="commands, with results", digits=2),
+            Measure(key="drain_bare_commands", scenario="drain_bare", title="commands, without", digits=2),
+            Measure(key="drain_server_cpu", scenario="drain", title="CPU us, with results", digits=1),
+            Measure(key="drain_bare_server_cpu", scenario="drain_bare", title="CPU us, without", digits=1),
+        ),
+    ),
+    (
+        "Fencing",
+        "stem redis beside itself without the fence, in turn; drains with results, jobs a second and CPU us a job",
+        (
+            Measure(key="unfenced", scenario="fencing", title="unfenced"),
+            Measure(key="fenced", scenario="fencing", title="fenced"),
+            Measure(key="fencing_cost", scenario="fencing", title="cost, %", digits=1),
+            Measure(key="unfenced_cpu", scenario="fencing", title="worker CPU, unfenced", digits=1),
+            Measure(key="fenced_cpu", scenario="fencing", title="fenced", digits=1),
+            Measure(key="unfenced_server_cpu", scenario="fencing", title="server CPU, unfenced", digits=1),
+            Measure(key="fenced_server_cpu", scenario="fencing", title="fenced", digits=1),
+            Measure(key="fencing_cpu_cost", scenario="fencing", title="cost in CPU of both, %", digits=1),
+        ),
+    ),
+)
+
+
+def _fencing(subject: str, text: str) -> Target:
+    return Target(
+        subject=subject, key="fencing_cost", limit=15, at_least=False, text=f"Redis fencing, % of the drain {text}"
+    )
 
 
 def _target(
@@ -98,4 +150,6 @@ REDIS_TARGETS = (
     _target("result_p50", 1.5, "awaited result p50, ms", at_least=False),
     _target("first_job", 300, "first job, ms from process start", at_least=False),
     _target("idle_rss", 40, "idle worker, MB", at_least=False),
+    _fencing(_NOT_COMPARED, "by scripts that do not compare"),
+    _fencing(_PLAIN, "by plain commands"),
 )

@@ -51,7 +51,9 @@ def test_every_row_is_measured_and_reported(
     assert measured == (set() if missing else set(subject.scenarios))
     for row in found["rows"]:
         assert row["subject"] == subject.name
-        assert 0 <= row["min"] <= row["median"] <= row["max"]
+        assert row["min"] <= row["median"] <= row["max"]
+        # What costs next to nothing may have come out faster.
+        assert row["min"] >= 0 or row["measure"].endswith("_cost")
         assert row["samples"]
     assert {"python", "sqlite", "stem-core"} <= found["versions"].keys()
     assert found["commit"]

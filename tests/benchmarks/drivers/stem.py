@@ -50,15 +50,18 @@ async def _enqueue(request: Request) -> dict[str, float]:
 
 def drain(request: Request) -> dict[str, float]:
     """One worker, results kept."""
-    return named("drain", _drain(request, add, results=True))
+    return named("drain", drained(request, add, results=True))
 
 
 def drain_bare(request: Request) -> dict[str, float]:
     """One worker, no results."""
-    return named("drain_bare", _drain(request, add_bare, results=False))
+    return named("drain_bare", drained(request, add_bare, results=False))
 
 
-def _drain(request: Request, task: Task[[int, int], int, Any], *, results: bool) -> dict[str, float]:
+def drained(
+    request: Request, task: Task[[int, int], int, Any], *, results: bool, worker: Sequence[str] = WORKER
+) -> dict[str, float]:
+    """One drain; ``worker`` are the arguments of a Python that works on another store than ``memory://``."""
     jobs = request.sizes.drain
     handles = asyncio.run(_fill(task, jobs))
     if in_process(request):
@@ -66,9 +69,10 @@ def _drain(request: Request, task: Task[[int, int], int, Any], *, results: bool)
         Worker(app, log_level="warning").run_blocking(burst=True)
     else:
         report = Path(request.folder, "drain.json")
-        with running(*WORKER, "--burst", BENCH_REPORT=str(report), BENCH_JOBS=str(jobs)) as worker:
-            until(lambda: worker.poll() is not None)
+        with running(*worker, "--burst", BENCH_REPORT=str(report), BENCH_JOBS=str(jobs)) as process:
+            until(lambda: process.poll() is not None)
         found = json.loads(report.read_text())
+        report.unlink()
     asyncio.run(_check(handles, results=results))
     return found
 
