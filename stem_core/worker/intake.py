@@ -11,6 +11,7 @@ from stem_core.clock import Clock
 from stem_core.contracts import Broker
 from stem_core.errors import StoreError
 from stem_core.model import Delivery, HandedBack, Subscription
+from stem_core.model._value import value
 from stem_core.signals import Signals
 from stem_core.worker.announce import Announcer
 from stem_core.worker.backoff import Backoff
@@ -28,6 +29,19 @@ IDLE_WAIT = 1.0
 #: grants the next: one process drains Redis at 40,000 jobs a second instead of 27,000. A worker that holds less than
 #: this gains nothing by it.
 _PARTS, _WORTH_PARTING = 3, 48
+
+
+@value
+class _Look:
+    """What became of one claim."""
+
+    #: How many there was room for (without any, nothing was claimed), how many it brought, how many were held before.
+    room: int
+    brought: int
+    held: int
+    #: What was wanted of what was read.
+    wanted: Subscription
+    reading: Subscription
 
 
 class Intake:
@@ -72,7 +86,9 @@ class Intake:
         self._turn = 0
         #: Monotonic time just before the last claim was sent: leases are counted from there.
         self._claimed_at = 0.0
-        self._sleeper: asyncio.Task[object] | None = None
+        #: What :meth:`wake` ends, and whether it was called since the last look found nothing.
+        self._sleeper: asyncio.Task[Any] | None = None
+        self._woken = asyncio.Event()
         self._loop = asyncio.get_running_loop()
         #: The broker does not answer; read by health.
         self.failing = False
@@ -80,7 +96,7 @@ class Intake:
         #: The last claim was not to bring a suspect, because one was held.
         self._left_suspects = False
         #: The claim that is under way, or was last; its answer is not there yet while ``_asking``.
-        self._claiming: asyncio.Task[int] | None = None
+        self._claiming: asyncio.Task[_Look] | None = None
         self._asking = False
         #: Set while the last claim found nothing and nothing is held: there is no work here now.
         self.idle = asyncio.Event()
@@ -88,38 +104,41 @@ class Intake:
     async def run(self) -> None:
         """Claim until :meth:`close`; ends with no claim under way."""
         backoff = Backoff()
+        #: What to wait for before the next claim; None: nothing.
+        waiting: Subscription | None = None
         while self._open:
-            reading = self.reading
-            wanted, room = self._wanted()
-            held = len(self._inflight)
-            if room == 0:
+            if waiting is None and self._wanted()[1] == 0:
                 self._slots.start_waiting()
-                if not held:
+                if not len(self._inflight):
                     # There may be work, but none that this worker takes at present.
                     self.idle.set()
                 await self._sleep_until_room()
                 continue
             try:
-                brought = await self._watched(self._claim(wanted, room))
+                look = await self._watched(self._look(waiting))
             except StoreError as error:
                 if not self.failing:
                     logger.warning("cannot reach the broker, trying on: %s", error)
-                self.failing = True
+                self.failing, waiting = True, None
                 await self._sleep_on(asyncio.sleep(backoff.next()))
+                continue
+            waiting = None
+            if look.room == 0:
                 continue
             if self.failing:
                 logger.info("the broker answers again")
                 self.failing = False
             backoff.reset()
-            if brought:
+            if look.brought:
                 continue
-            if (held and not len(self._inflight)) or self._may_take_more() or reading is not self.reading:
+            if (look.held and not len(self._inflight)) or self._may_take_more() or look.reading is not self.reading:
                 # What was held has ended since, and may have left work behind that this claim could not see; or
                 # there is more to ask for than there was.
                 continue
-            if not held:
+            if not look.held:
                 self.idle.set()
-            await self._sleep_on(self._broker.wait_for_work(wanted, IDLE_WAIT))
+            self._woken.clear()
+            waiting = look.wanted
 
     def released(self) -> None:
         """The settler let go of deliveries: there may be room."""
@@ -135,8 +154,10 @@ class Intake:
 
     def wake(self) -> None:
         """Look again now."""
-        if self._sleeper is not None:
-            self._sleeper.cancel()
+        self._woken.set()
+        sleeper, self._sleeper = self._sleeper, None
+        if sleeper is not None:
+            sleeper.cancel()
 
     def pause(self, queue: str) -> None:
         """Claim nothing of this queue until :meth:`resume`. What a claim under way brings of it is handed back."""
@@ -179,21 +200,50 @@ class Intake:
             return 0
         return room if capacity < _WORTH_PARTING else min(room, -(-capacity // _PARTS))
 
-    async def _watched(self, claiming: Coroutine[Any, Any, int]) -> int:
+    async def _watched(self, looking: Coroutine[Any, Any, _Look]) -> _Look:
         # A claim is never cancelled: what it had granted would be lost until the lease ends. It is watched instead.
-        self._claiming = claim = self._loop.create_task(claiming)
+        self._claiming = claim = self._loop.create_task(looking)
         # Behind the first step of the claim, which sends it.
         self._slots.start_waiting()
-        while not claim.done():
-            await asyncio.wait((claim,), timeout=self._call_timeout)
-            if self._asking and not self.failing:
-                self.failing = True
-                logger.warning("the broker has not answered a claim for %g s, waiting on", self._call_timeout)
+        try:
+            while not claim.done():
+                await asyncio.wait((claim,), timeout=self._call_timeout)
+                if self._asking and not self.failing:
+                    self.failing = True
+                    logger.warning("the broker has not answered a claim for %g s, waiting on", self._call_timeout)
+        except asyncio.CancelledError:
+            self.close()
+            raise
         return claim.result()
 
+    async def _look(self, waiting: Subscription | None) -> _Look:
+        """Wait for what may come, and claim it. All in one task: each in between is two turns of the loop for a job
+        that a lone producer waits for."""
+        if waiting is not None:
+            await self._nap(waiting)
+        reading, held = self.reading, len(self._inflight)
+        wanted, room = self._wanted()
+        brought = await self._claim(wanted, room) if room else 0
+        return _Look(room=room, brought=brought, held=held, wanted=wanted, reading=reading)
+
+    async def _nap(self, wanted: Subscription) -> None:
+        """Return when there may be work, or :meth:`wake` is called."""
+        if not self._open or self._woken.is_set():
+            return
+        self._sleeper = sleeper = asyncio.current_task()
+        try:
+            await self._broker.wait_for_work(wanted, IDLE_WAIT)
+        except asyncio.CancelledError:
+            if not self._woken.is_set() or (sleeper is not None and sleeper.uncancel()):
+                raise
+        except Exception:
+            # The hint failed; the next claim tells whether the broker did.
+            await self._sleep_on(asyncio.sleep(0.1))
+        finally:
+            self._sleeper = None
+
     async def _claim(self, wanted: Subscription, room: int) -> int:
-        """Ask, and admit what is granted; returns how much that was. All in one task: each task in between is two turns
-        of the loop for a job that a lone producer waits for."""
+        """Ask, and admit what is granted; returns how much that was."""
         if not self._open:
             return 0
         self._turn += 1
@@ -281,9 +331,6 @@ class Intake:
         except asyncio.CancelledError:
             if not sleeper.cancelled() or _cancelled():
                 raise
-        except Exception:
-            # The hint failed; the next claim tells whether the broker did.
-            await asyncio.sleep(0.1)
         finally:
             self._sleeper = None
 

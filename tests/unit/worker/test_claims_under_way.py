@@ -105,3 +105,30 @@ async def test_a_handler_that_takes_its_time_keeps_no_lease_from_being_renewed(a
             await asyncio.sleep(0.25)
             assert worker.heartbeat().health != "degraded"
             hold.set()
+
+
+async def test_it_may_be_woken_more_than_once_in_a_turn(app):
+    done = asyncio.Event()
+    app.signals.task_postrun.connect(lambda _event: done.set())
+    async with app.open(), Worker(app) as worker:
+        intake = worker._life._line.intake
+        await until(lambda: intake._sleeper is not None)
+        intake.wake()
+        intake.wake()
+        await app.enqueue("job")
+        await asyncio.wait_for(done.wait(), 5)
+
+
+async def test_a_wait_that_somebody_else_cancels_ends_without_a_claim(app, held):
+    held.answer.set()
+    async with app.open():
+        worker = Worker(app)
+        run = asyncio.ensure_future(worker.run())
+        await held.granted.wait()
+        await until(lambda: worker._life._line.intake._sleeper is not None)
+        before = held.claims
+        # As asyncio.run() does with all tasks at its end.
+        worker._life._line.intake._claiming.cancel()
+        run.cancel()
+        await asyncio.gather(run, return_exceptions=True)
+        assert held.claims == before
