@@ -133,7 +133,16 @@ class Life:
     def steer(self, action: Callable[[Steering], Coroutine[Any, Any, None]]) -> None:
         """Change something of the worker, from any thread; what comes too early is done when it is ready."""
         self._steered.append(action)
-        if self._view is not None:
+        if self._view is None:
+            return
+        try:
+            here = asyncio.get_running_loop() is self._view.loop
+        except RuntimeError:
+            here = False
+        if here:
+            # Before anything that the caller does next: what is enqueued behind a pause does not start.
+            self._do_steer()
+        else:
             self._view.post(self._do_steer)
 
     def _do_steer(self) -> None:
