@@ -58,6 +58,33 @@ async def test_workers_with_different_leases_take_nothing_from_each_other(site):
     }
 
 
+@pytest.mark.parametrize("end", [signal.SIGSTOP, signal.SIGKILL], ids=lambda end: end.name)
+async def test_what_is_handed_to_an_idle_worker_that_does_not_take_it_runs_elsewhere_soon(site, end):
+    """Long before the lease of 30 s is over."""
+    workers = [site.worker("-c", "4", lease="30s") for _ in range(2)]
+    app = site.producer()
+
+    async def one() -> tuple[int, float]:
+        begin = site.now()
+        handle = await app.enqueue("work", 0.0)
+        pid = await handle.result(10)
+        return pid, site.now() - begin
+
+    async with app.open():
+        for _ in range(4):
+            pid, _ = await one()
+        # The last to run something was the last to say that it waits, so it gets the next.
+        (last,) = [worker for worker in workers if worker.pid == pid]
+        last.signal(end)
+        took = [await one() for _ in range(6)]
+    if end == signal.SIGSTOP:
+        last.signal(signal.SIGCONT)
+    longest = max(seconds for _, seconds in took)
+    print(f"\n{end.name} of one of two idle workers: the next jobs take {longest:.2f} s at most")
+    assert {pid for pid, _ in took} == {worker.pid for worker in workers if worker is not last}
+    assert longest < 5
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(120)
 async def test_a_storm_of_kills_loses_nothing_and_repeats_no_more_than_was_held(site):
