@@ -9,12 +9,16 @@ from importlib.resources import files
 
 from stem_core.model._value import value
 
-#: The scripts by name. ``clock``, ``queue`` and ``outcome`` are parts that others use.
+#: The scripts by name. ``clock``, ``stamp``, ``queue`` and ``outcome`` are parts that others use.
 NAMES = (
     "publish", "publish_one", "claim", "recover", "settle", "extend", "look", "depth", "fetch", "peek", "drop",
     "replay", "move", "record", "results", "await", "forget", "state", "send", "place", "news", "offer", "confirm",
     "withdraw",
 )  # fmt: skip
+
+
+#: Parts that have another form for a clock that is given.
+_CLOCKS = {"clock", "stamp"}
 
 
 @value
@@ -47,7 +51,7 @@ def _compose(name: str, *, flags: bool, given_clock: bool) -> Script:
     body = read(name)
     uses = re.search(r"^-- uses: (.+)$", body, re.MULTILINE)
     names = uses.group(1).split() if uses else []
-    parts = [read("given_clock" if given_clock and part == "clock" else part) for part in names]
+    parts = [read(f"given_{part}" if given_clock and part in _CLOCKS else part) for part in names]
     if re.search(r"^-- frees$", body, re.MULTILINE):
         # It makes room, or is needed to make room, so it runs although the memory is full.
         if flags:
