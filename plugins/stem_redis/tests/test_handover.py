@@ -146,6 +146,28 @@ class TestHandingOver:
         assert sorted(one.message.id for some in found for one in some) == ["a", "b"]
         assert [len(some) for some in found] == [1, 1]
 
+    async def test_who_has_waited_longest_is_the_first(
+        self, brokers: list[RedisBroker], server: RedisServer, clock: FakeClock
+    ) -> None:
+        *workers, producer = brokers
+        waits = []
+        for worker in workers:
+            assert await claim(worker) == []
+            waits.append(await waiting(server, worker))
+            clock.advance(0.1)
+        for n, turn in enumerate((0, 1, 0, 1)):
+            await producer.publish([message(f"m{n}")])
+            async with asyncio.timeout(5):
+                await waits[turn]
+            assert ids(await workers[turn].receive(DEFAULT, 10, LEASE)) == [f"m{n}"]
+            # Says that it waits again.
+            assert await claim(workers[turn]) == []
+            waits[turn] = asyncio.create_task(workers[turn].wait_for_work(DEFAULT, 60.0))
+            await asyncio.sleep(0)
+            clock.advance(0.1)
+        for wait in waits:
+            wait.cancel()
+
     async def test_what_waits_already_goes_first(self, brokers: list[RedisBroker], server: RedisServer) -> None:
         worker, _, producer = brokers
         assert await claim(worker) == []

@@ -73,7 +73,7 @@ async def test_what_is_handed_to_an_idle_worker_that_does_not_take_it_runs_elsew
     async with app.open():
         for _ in range(4):
             pid, _ = await one()
-        # The last to run something was the last to say that it waits, so it gets the next.
+        # They take turns, so it gets the next but one.
         (last,) = [worker for worker in workers if worker.pid == pid]
         last.signal(end)
         took = [await one() for _ in range(6)]

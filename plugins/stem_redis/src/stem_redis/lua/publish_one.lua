@@ -9,8 +9,8 @@ local id, body = ARGV[2], ARGV[4]
 -- Mostly there is none of the three, or the offers alone.
 local there, offered = redis.call('EXISTS', KEYS[7], KEYS[3], KEYS[8]), nil
 if there > 0 then
-  -- The freshest first: who made it is awake.
-  offered = redis.call('ZREVRANGEBYSCORE', KEYS[8], '+inf', now, 'LIMIT', 0, 4)
+  -- Who has waited longest is the first, so that workers take turns.
+  offered = redis.call('ZRANGEBYSCORE', KEYS[8], now, '+inf', 'LIMIT', 0, 4)
   if (there > 1 or #offered == 0) and (redis.call('EXISTS', KEYS[7]) == 1
     or #redis.call('ZRANGEBYSCORE', KEYS[3], '-inf', now, 'LIMIT', 0, 1) > 0) then
     return 0
