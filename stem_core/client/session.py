@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 from weakref import WeakKeyDictionary, WeakSet
@@ -115,31 +115,14 @@ class Session:
         if len(messages) <= CHUNK:
             await self._send(messages, envelopes)
         else:
-            await self._send_in_chunks(messages, envelopes)
+            parts = [slice(start, start + CHUNK) for start in range(0, len(messages), CHUNK)]
+            await one_ahead(self._send(messages[part], envelopes[part]) for part in parts)
         return envelopes
 
     def send(self, messages: Sequence[Message]) -> Coroutine[Any, Any, None]:
-        """As :meth:`publish`, of messages that are sealed and small enough, where nothing is :attr:`watched`."""
-        if len(messages) <= CHUNK:
-            return self.deadline("broker: publish", self.broker.publish(messages))
-        return self._send_in_chunks(messages, ())
-
-    async def _send_in_chunks(self, messages: Sequence[Message], envelopes: Sequence[Envelope]) -> None:
-        """One chunk is on its way while the broker stores the one before: neither side waits for the other."""
-        ahead: asyncio.Task[None] | None = None
-        try:
-            for start in range(0, len(messages), CHUNK):
-                part = slice(start, start + CHUNK)
-                before, ahead = ahead, asyncio.create_task(self._send(messages[part], envelopes[part]))
-                if before is not None:
-                    await before
-            if ahead is not None:
-                await ahead
-        finally:
-            if ahead is not None:
-                ahead.cancel()
-                # It has ended when this has; of two errors the first is told.
-                await asyncio.gather(ahead, return_exceptions=True)
+        """As :meth:`publish`, of at most :data:`CHUNK` messages that are sealed and small enough, where nothing is
+        :attr:`watched`."""
+        return self.deadline("broker: publish", self.broker.publish(messages))
 
     async def _send(self, messages: Sequence[Message], envelopes: Sequence[Envelope]) -> None:
         if self._broadcasts is not None:
@@ -154,19 +137,41 @@ class Session:
 
     def _seal(self, envelope: Envelope, now: float, composed: bool) -> Message:
         message = seal(envelope, now=now, composed=composed)
-        self.check_size(envelope.header.task, message)
+        self.check_size(envelope.header.task, len(message.header) + len(message.payload))
         return message
 
-    def check_size(self, task: str, message: Message) -> None:
-        """Raises:
-        PayloadTooLarge: more than this session or its broker sends.
+    def check_size(self, task: str, size: int) -> None:
+        """``size`` is that of header and payload, in bytes.
+
+        Raises:
+            PayloadTooLarge: more than this session or its broker sends.
         """
-        size = len(message.header) + len(message.payload)
         if size > self.max_message_size:
             raise PayloadTooLarge(task=task, size=size, limit=self.max_message_size)
         limit = self.broker.max_message_size
         if limit is not None and size > limit:
             raise PayloadTooLarge(task=task, size=size, limit=limit, of_the_broker=True)
+
+
+async def one_ahead(steps: Iterable[Coroutine[Any, Any, None]]) -> None:
+    """Run the steps in order, each beginning while the one before is under way, and so before the next is made:
+    neither who makes them nor who takes them waits for the other."""
+    under_way: list[asyncio.Task[None]] = []
+    try:
+        for step in steps:
+            under_way.append(asyncio.create_task(step))
+            # It begins in this turn of the loop, not when the next is made.
+            await asyncio.sleep(0)
+            if len(under_way) > 1:
+                await under_way[0]
+                del under_way[0]
+        for last in under_way:
+            await last
+    finally:
+        for task in under_way:
+            task.cancel()
+        # They have ended when this has; of two errors the first is told.
+        await asyncio.gather(*under_way, return_exceptions=True)
 
 
 @asynccontextmanager

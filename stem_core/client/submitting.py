@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from stem_core.client.publisher import build_envelope
 from stem_core.client.results import TaskHandle
-from stem_core.client.session import CHUNK, Session
+from stem_core.client.session import CHUNK, one_ahead
 from stem_core.errors import InvalidOption
-from stem_core.model import Envelope, Header, Message, constructor, new_id
+from stem_core.model import Envelope, Message, constructor, new_id
 from stem_core.tasks import AnyTask, CallOptions, TaskCall, TaskContext, current
 from stem_core.wire import Pattern, seal
 
@@ -45,7 +45,10 @@ class Submitter:
         if session.watched:
             sent = await session.publish((self.build(call, now, parent),), composed=True)
             return self.handle_of(sent[0])
-        message, header = self._seal(session, call, now, parent, self._patterns if parent is None else {}, lasting=True)
+        pattern = self._pattern(call, now, parent, self._patterns if parent is None else {}, lasting=True)
+        message = pattern.only or pattern.message(new_id(now), now, call.payload)
+        header = pattern.header
+        session.check_size(header.task, len(message.header) + len(message.payload))
         await session.send((message,))
         return _handle(id=message.id, task=header.task, app=app, header=header, enqueued_at=now)
 
@@ -62,17 +65,35 @@ class Submitter:
                     # Others on the loop get their turn in between.
                     await asyncio.sleep(0)
             return [self.handle_of(envelope) for envelope in await session.publish(envelopes, composed=True)]
-        messages: list[Message] = []
-        handles: list[TaskHandle[Any]] = []
-        patterns: _Patterns = {}
+        # A first pass finds out all that is wrong with any of them; a second makes the messages, while the broker
+        # stores those before.
+        patterns: list[Pattern] = []
+        payloads: list[bytes] = []
+        known: _Patterns = {}
         for call in calls:
-            message, header = self._seal(session, call, now, parent, patterns)
-            messages.append(message)
-            handles.append(_handle(id=message.id, task=header.task, app=app, header=header, enqueued_at=now))
-            if len(messages) % CHUNK == 0:
+            pattern = self._pattern(call, now, parent, known)
+            session.check_size(call.name, pattern.size + len(call.payload))
+            patterns.append(pattern)
+            payloads.append(call.payload)
+            if len(patterns) % CHUNK == 0:
                 await asyncio.sleep(0)
-        if messages:
-            await session.send(messages)
+        handles: list[TaskHandle[Any]] = []
+
+        def portions() -> Iterator[list[Message]]:
+            for start in range(0, len(patterns), CHUNK):
+                messages, part = [], slice(start, start + CHUNK)
+                for pattern, payload in zip(patterns[part], payloads[part], strict=True):
+                    message = pattern.only or pattern.message(new_id(now), now, payload)
+                    header = pattern.header
+                    messages.append(message)
+                    handles.append(_handle(id=message.id, task=header.task, app=app, header=header, enqueued_at=now))
+                yield messages
+
+        if len(patterns) <= CHUNK:
+            for messages in portions():
+                await session.send(messages)
+        else:
+            await one_ahead(session.send(messages) for messages in portions())
         return handles
 
     def build(self, call: TaskCall[Any], now: float, parent: TaskContext | None, id: str | None = None) -> Envelope:
@@ -89,32 +110,23 @@ class Submitter:
         header = envelope.header
         return _handle(id=header.id, task=header.task, app=self._app, header=header, enqueued_at=header.enqueued_at)
 
-    def _seal(
-        self,
-        session: Session,
-        call: TaskCall[Any],
-        now: float,
-        parent: TaskContext | None,
-        patterns: _Patterns,
-        *,
-        lasting: bool = False,
-    ) -> tuple[Message, Header]:
-        """The message of a call, and its header or one that differs in id and time alone.
+    def _pattern(
+        self, call: TaskCall[Any], now: float, parent: TaskContext | None, known: _Patterns, *, lasting: bool = False
+    ) -> Pattern:
+        """The pattern of the call's message.
 
-        ``patterns`` are of calls by the same parent; ``lasting``: and of other times.
+        ``known`` are those of calls by the same parent, and at the same time unless ``lasting``.
         """
         task, options = call.task, call.options
-        known = None if task is None else patterns.get(task)
-        if known is not None and known[0] is options and call.host is self._app:
-            pattern = known[1]
-            header = pattern.header
-            message = pattern.message(new_id(now), now, call.payload)
-        else:
-            envelope = self.build(call, now, parent)
-            header = envelope.header
-            message = seal(envelope, now=session.clock.now(), composed=True)
-            fixed = header.due_at is None and options.id is None and not (lasting and header.expires_at is not None)
-            if fixed and task is not None:
-                patterns[task] = options, Pattern(header)
-        session.check_size(header.task, message)
-        return message, header
+        last = None if task is None else known.get(task)
+        if last is not None and last[0] is options and call.host is self._app:
+            return last[1]
+        envelope = self.build(call, now, parent)
+        header = envelope.header
+        message = seal(envelope, now=self._app.clock.now(), composed=True)
+        alone = header.due_at is not None or options.id is not None
+        if task is None or alone or (lasting and header.expires_at is not None):
+            return Pattern(header, message.header, only=message)
+        pattern = Pattern(header, message.header)
+        known[task] = options, pattern
+        return pattern

@@ -38,7 +38,7 @@ class Binding:
     something is not; the careful one goes parameter by parameter and names the one at fault. For one short
     argument the fast way encodes and checks in 0.9 us and decodes in 0.4, the careful one in 1.6 and 1.6; a list of
     1,000 objects is checked in 0.25 ms. Texts and numbers by position for parameters of just these types, which most
-    calls are made of, need not be decoded to be known as good: 0.3 us.
+    calls are made of, need not be decoded to be known as good, which takes half of that.
     """
 
     def __init__(self, task: str, parameters: Sequence[Parameter]) -> None:

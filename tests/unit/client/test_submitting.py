@@ -19,8 +19,12 @@ from stem_core.testing.clock import FakeClock
 from stem_core.wire import seal, unseal
 from support.opened import fake_app
 
-TIMES = st.floats(0, 1e10)
+TIMES = st.just(1.0) | st.floats(0, 1e10)
 NAMES = st.text("abcz.-_0", min_size=1, max_size=5)
+#: What a pattern might take for the time or an id is among them.
+TEXTS = st.text(st.characters(exclude_categories=["Cs"])) | st.sampled_from(
+    ["enqueued_at", ',"enqueued_at":1.0', '"enqueued_at":', "id", '"id":"']
+)
 OPTIONS = st.fixed_dictionaries(
     {},
     optional={
@@ -28,7 +32,7 @@ OPTIONS = st.fixed_dictionaries(
         "priority": st.integers(0, 9),
         "delay": st.floats(0, 100),
         "expires": st.floats(101, 1000),
-        "headers": st.dictionaries(st.text(st.characters(exclude_categories=["Cs"])) | NAMES, NAMES, max_size=2),
+        "headers": st.dictionaries(TEXTS, TEXTS, max_size=2),
         "id": NAMES,
         "max_retries": st.integers(0, 5),
         "store_result": st.booleans(),
@@ -159,3 +163,25 @@ async def test_many_let_others_run_between_the_thousands(app) -> None:
         await app.enqueue_many([task.call()] * (3 * CHUNK))
         running.cancel()
     assert turns.count(0) >= 3
+
+
+async def test_who_leaves_while_two_thousands_are_under_way_takes_both_along(app) -> None:
+    task = app.task(name="t")(lambda: None)
+    ended = []
+
+    class Slow(Recorder):
+        async def publish(self, messages: Any) -> None:
+            await super().publish(messages)
+            if len(self.sent) == 2 * CHUNK:
+                enqueueing.cancel()
+            try:
+                await asyncio.Event().wait()
+            finally:
+                ended.append(len(messages))
+
+    async with app.open() as session:
+        session.broker = Slow()
+        enqueueing = asyncio.create_task(app.enqueue_many([task.call()] * (3 * CHUNK)))
+        with pytest.raises(asyncio.CancelledError):
+            await enqueueing
+        assert ended == [CHUNK, CHUNK]

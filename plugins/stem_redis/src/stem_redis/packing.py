@@ -1,7 +1,7 @@
 """Parts of commands as they go over the wire, so that what many have in common is packed once.
 
-hiredis packs an argument in 0.5 us, and a script call has a dozen: for one published message more than
-the script takes.
+hiredis takes 1.8 us for the fourteen arguments of one published message, of which three differ from those of the
+message before; put together of parts the command takes 0.6.
 """
 
 from __future__ import annotations
