@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, Unpack, overload
 
 from stem_core.client import sync
 from stem_core.client.caller import caller
 from stem_core.client.decorator import DefinesTasks
-from stem_core.client.publisher import build_envelope
 from stem_core.client.results import TaskHandle
-from stem_core.client.session import CHUNK, Session, Sessions
+from stem_core.client.session import Session, Sessions
+from stem_core.client.submitting import Submitter
 from stem_core.clock import SYSTEM_CLOCK, Clock
 from stem_core.contracts import Middleware
 from stem_core.errors import AppNotOpen, ConfigurationError, InvalidOption
-from stem_core.model import Envelope, check_id, constructor
+from stem_core.model import Envelope, check_id
 from stem_core.signals import Signals
 from stem_core.tasks import (
     BoundTask,
@@ -27,7 +26,6 @@ from stem_core.tasks import (
     Task,
     TaskCall,
     TaskContext,
-    current,
 )
 
 if TYPE_CHECKING:
@@ -37,8 +35,6 @@ if TYPE_CHECKING:
 P = ParamSpec("P")
 R = TypeVar("R")
 
-#: Makes the handle that every enqueued job gets.
-_handle: Callable[..., TaskHandle[Any]] = constructor(TaskHandle)
 #: What ``lifespan=`` takes: entered once a worker process, its value is ``ctx.state``.
 Lifespan = Callable[["Stem"], AbstractAsyncContextManager[Any]]
 
@@ -113,6 +109,7 @@ class Stem(DefinesTasks):
         self._selection: Sequence[str] | None = None
         self._runtime: Runtime | None = None
         self._sessions = Sessions(self)
+        self._submitter = Submitter(self)
 
     # Settings and plugins
 
@@ -251,18 +248,7 @@ class Stem(DefinesTasks):
             AppNotOpen
             StoreError: the broker did not take them all; any of them may be in.
         """
-        session = self.session
-        now, parent = self.clock.now(), current.get()
-        made: list[TaskCall[Any]] = []
-        envelopes: list[Envelope] = []
-        for call in calls:
-            made.append(call)
-            envelopes.append(self._build(call, now, parent))
-            if len(made) % CHUNK == 0:
-                # Others on the loop get their turn in between.
-                await asyncio.sleep(0)
-        sent = await session.publish(envelopes, composed=True)
-        return [self._handle_of(envelope, call) for envelope, call in zip(sent, made, strict=True)]
+        return await self._submitter.many(calls)
 
     @overload
     def enqueue_many_sync(self, calls: Iterable[TaskCall[R]]) -> list[TaskHandle[R]]: ...
@@ -290,11 +276,10 @@ class Stem(DefinesTasks):
         """
         return self.tasks.call(self, task, args, kwargs or {}, CallOptions.build(options))
 
-    async def submit(self, call: TaskCall[R]) -> TaskHandle[R]:
+    def submit(self, call: TaskCall[R]) -> Coroutine[Any, Any, TaskHandle[R]]:
         """Publish one call; inside a task as its child, and at once."""
-        session = self.session
-        sent = await session.publish((self._build(call, self.clock.now(), current.get()),), composed=True)
-        return self._handle_of(sent[0], call)
+        # Not a coroutine of its own: each is one more to be made for every job that is enqueued.
+        return self._submitter.one(call)
 
     def submit_sync(self, call: TaskCall[R]) -> TaskHandle[R]:
         """As :meth:`submit`, for code without an event loop; blocks."""
@@ -302,8 +287,8 @@ class Stem(DefinesTasks):
 
     def stage(self, call: TaskCall[R], parent: TaskContext, id: str) -> tuple[Envelope, TaskHandle[R]]:
         """Build what ``parent`` enqueues with its own success; publish nothing. For any thread."""
-        envelope = self._build(call, self.clock.now(), parent, id)
-        return envelope, self._handle_of(envelope, call)
+        envelope = self._submitter.build(call, self.clock.now(), parent, id)
+        return envelope, self._submitter.handle_of(envelope)
 
     def handle(self, id: str) -> TaskHandle[Any]:
         """The handle of a job that was enqueued elsewhere.
@@ -323,17 +308,6 @@ class Stem(DefinesTasks):
             made: TaskCall[Any] = task.call(*args, **kwargs)
             return made
         raise InvalidOption("task", task, "a task of this app, one with options, or the name of a task")
-
-    def _build(self, call: TaskCall[Any], now: float, parent: TaskContext | None, id: str | None = None) -> Envelope:
-        if call.host is not self:
-            raise InvalidOption("call", call.name, f"a call of a task of the app {self.name!r}; this is another app's")
-        settings = self.runtime.settings.app
-        queue, routing = settings.default_queue, settings.routing_config
-        return build_envelope(call, now=now, default_queue=queue, routing=routing, parent=parent, id=id)
-
-    def _handle_of(self, envelope: Envelope, call: TaskCall[R]) -> TaskHandle[R]:
-        header = envelope.header
-        return _handle(id=header.id, task=header.task, app=self, header=header)
 
 
 #: One for all apps: reassigned in a forked child, where the thread that held it may not exist.

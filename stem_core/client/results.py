@@ -37,8 +37,10 @@ class TaskHandle(Generic[R]):
     #: The name of the task; empty where only the id is known.
     task: str = ""
     _app: Stem
-    #: The header as it was sent; None when the job was enqueued elsewhere.
+    #: The header as it was sent, or that of a call which differed in id and time alone; None when the job was enqueued
+    #: elsewhere.
     _header: Header | None = None
+    _enqueued_at: float | None = None
 
     async def result(self, timeout: float | None = None, *, allow_in_task: bool = False) -> R:
         """Wait until the job is finished and return what it returned, converted to the task's return annotation.
@@ -133,7 +135,7 @@ class TaskHandle(Generic[R]):
             return TaskStatus(id=self.id, task=self.task, queue="", state=TaskState.UNKNOWN)
         # Nobody keeps a record of a broadcast.
         state = TaskState.QUEUED if header.channel is None else TaskState.UNKNOWN
-        return TaskStatus(id=self.id, task=self.task, queue=header.queue, state=state, enqueued_at=header.enqueued_at)
+        return TaskStatus(id=self.id, task=self.task, queue=header.queue, state=state, enqueued_at=self._enqueued_at)
 
     def _results(self, session: Session) -> ResultBackend:
         if self._header is not None and self._header.channel is not None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 from weakref import WeakKeyDictionary, WeakSet
@@ -14,9 +14,10 @@ import attrs
 
 from stem_core.client.broadcasting import Sender
 from stem_core.client.deadlines import CallDeadlines
+from stem_core.client.layers import through
 from stem_core.clock import Clock
 from stem_core.contracts import Broker, Middleware, ResultBackend, StateStore
-from stem_core.errors import ConfigurationError, PayloadTooLarge, PublishError, StemError, StoreUnavailable
+from stem_core.errors import ConfigurationError, PayloadTooLarge, StoreUnavailable
 from stem_core.model import Envelope, Message, StoreUrl
 from stem_core.signals import AfterTaskPublishEvent, BeforeTaskPublishEvent
 from stem_core.wire import seal
@@ -73,6 +74,15 @@ class Session:
         # Not a coroutine of its own: each is one more to be made for every job that is enqueued.
         return self._deadlines.within(self.call_timeout if seconds is None else seconds, call, what)
 
+    @property
+    def watched(self) -> bool:
+        """Whether anything looks at the envelopes on their way: middleware, a handler of a signal, or the search for
+        broadcasts among them."""
+        signals = self.app.signals
+        return bool(
+            self.middleware or self._broadcasts is not None or signals.before_task_publish or signals.after_task_publish
+        )
+
     async def publish(self, envelopes: Sequence[Envelope], *, composed: bool = False) -> Sequence[Envelope]:
         """Send the requests, through middleware and signals, in calls of at most :data:`CHUNK` messages.
 
@@ -88,7 +98,7 @@ class Session:
             StoreError: the broker did not take them.
         """
         if self.middleware:
-            envelopes = [self._through_middleware(envelope) for envelope in envelopes]
+            envelopes = [through(self.middleware, envelope) for envelope in envelopes]
             composed = False
         signals = self.app.signals
         now = self.clock.now()
@@ -105,25 +115,14 @@ class Session:
         if len(messages) <= CHUNK:
             await self._send(messages, envelopes)
         else:
-            await self._send_in_chunks(messages, envelopes)
+            parts = [slice(start, start + CHUNK) for start in range(0, len(messages), CHUNK)]
+            await one_ahead(self._send(messages[part], envelopes[part]) for part in parts)
         return envelopes
 
-    async def _send_in_chunks(self, messages: Sequence[Message], envelopes: Sequence[Envelope]) -> None:
-        """One chunk is on its way while the broker stores the one before: neither side waits for the other."""
-        ahead: asyncio.Task[None] | None = None
-        try:
-            for start in range(0, len(messages), CHUNK):
-                part = slice(start, start + CHUNK)
-                before, ahead = ahead, asyncio.create_task(self._send(messages[part], envelopes[part]))
-                if before is not None:
-                    await before
-            if ahead is not None:
-                await ahead
-        finally:
-            if ahead is not None:
-                ahead.cancel()
-                # It has ended when this has; of two errors the first is told.
-                await asyncio.gather(ahead, return_exceptions=True)
+    def send(self, messages: Sequence[Message]) -> Coroutine[Any, Any, None]:
+        """As :meth:`publish`, of at most :data:`CHUNK` messages that are sealed and small enough, where nothing is
+        :attr:`watched`."""
+        return self.deadline("broker: publish", self.broker.publish(messages))
 
     async def _send(self, messages: Sequence[Message], envelopes: Sequence[Envelope]) -> None:
         if self._broadcasts is not None:
@@ -136,38 +135,43 @@ class Session:
             for envelope in envelopes:
                 await published.send(AfterTaskPublishEvent(occurred_at=now, envelope=envelope))
 
-    def _through_middleware(self, envelope: Envelope) -> Envelope:
-        for layer in self.middleware:
-            try:
-                changed = layer.enqueue(envelope)
-            except StemError:
-                raise
-            except Exception as error:
-                raise PublishError(
-                    f"the middleware {_name(layer)} refused {envelope.header.task}: {type(error).__name__}: {error}"
-                ) from error
-            if not isinstance(changed, Envelope):
-                raise PublishError(
-                    f"the middleware {_name(layer)} made a {type(changed).__name__} of the envelope of "
-                    f"{envelope.header.task}",
-                    hint="let its enqueue() return the envelope, or a changed copy of it; raise to refuse",
-                )
-            envelope = changed
-        return envelope
-
     def _seal(self, envelope: Envelope, now: float, composed: bool) -> Message:
         message = seal(envelope, now=now, composed=composed)
-        size = len(message.header) + len(message.payload)
-        if size > self.max_message_size:
-            raise PayloadTooLarge(task=envelope.header.task, size=size, limit=self.max_message_size)
-        limit = self.broker.max_message_size
-        if limit is not None and size > limit:
-            raise PayloadTooLarge(task=envelope.header.task, size=size, limit=limit, of_the_broker=True)
+        self.check_size(envelope.header.task, len(message.header) + len(message.payload))
         return message
 
+    def check_size(self, task: str, size: int) -> None:
+        """``size`` is that of header and payload, in bytes.
 
-def _name(layer: Middleware) -> str:
-    return f"{type(layer).__module__}.{type(layer).__qualname__}"
+        Raises:
+            PayloadTooLarge: more than this session or its broker sends.
+        """
+        if size > self.max_message_size:
+            raise PayloadTooLarge(task=task, size=size, limit=self.max_message_size)
+        limit = self.broker.max_message_size
+        if limit is not None and size > limit:
+            raise PayloadTooLarge(task=task, size=size, limit=limit, of_the_broker=True)
+
+
+async def one_ahead(steps: Iterable[Coroutine[Any, Any, None]]) -> None:
+    """Run the steps in order, each beginning while the one before is under way, and so before the next is made:
+    neither who makes them nor who takes them waits for the other."""
+    under_way: list[asyncio.Task[None]] = []
+    try:
+        for step in steps:
+            under_way.append(asyncio.create_task(step))
+            # It begins in this turn of the loop, not when the next is made.
+            await asyncio.sleep(0)
+            if len(under_way) > 1:
+                await under_way[0]
+                del under_way[0]
+        for last in under_way:
+            await last
+    finally:
+        for task in under_way:
+            task.cancel()
+        # They have ended when this has; of two errors the first is told.
+        await asyncio.gather(*under_way, return_exceptions=True)
 
 
 @asynccontextmanager

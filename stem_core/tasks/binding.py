@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -14,12 +15,15 @@ from msgspec.structs import astuple
 
 from stem_core.errors import BadArguments
 from stem_core.tasks.annotations import Kind, Parameter
-from stem_core.tasks.fidelity import has_long_number, loss, unfit
+from stem_core.tasks.fidelity import LEAST_NUMBER, MOST_NUMBER, has_long_number, loss, unfit
 
 _encode = msgspec.json.Encoder().encode
 _decode_raw = msgspec.json.Decoder(tuple[list[Raw], dict[str, Raw]]).decode
 #: What msgspec can raise on values and bytes of others.
 CODEC_ERRORS = (ValueError, TypeError, OverflowError, RecursionError, AttributeError)
+
+#: Types whose values JSON carries unharmed but for a few that are seen at once.
+_SCALARS = frozenset({bool, int, float, str})
 
 _MISMATCH = re.compile(r"Expected (?P<expected>.+), got `(?P<got>[^`]+)`")
 _UNKNOWN = re.compile(r"Encoding objects of type (?P<type>.+) is unsupported")
@@ -33,7 +37,8 @@ class Binding:
     There are two ways. The fast one decodes everything in one call of msgspec and finds that all is well, or only that
     something is not; the careful one goes parameter by parameter and names the one at fault. For one short
     argument the fast way encodes and checks in 0.9 us and decodes in 0.4, the careful one in 1.6 and 1.6; a list of
-    1,000 objects is checked in 0.25 ms.
+    1,000 objects is checked in 0.25 ms. Texts and numbers by position for parameters of just these types, which most
+    calls are made of, need not be decoded to be known as good, which takes half of that.
     """
 
     def __init__(self, task: str, parameters: Sequence[Parameter]) -> None:
@@ -51,6 +56,9 @@ class Binding:
         self._enough = max((place + 1 for _, place in self._required), default=0)
         self._names = tuple(self._named)
         self._comparable = all(parameter.comparable for parameter in parameters)
+        kinds = [parameter.type for parameter in self._positional]
+        #: The types of the parameters by position where all are scalars; empty where one is not.
+        self._kinds = kinds if all(isinstance(kind, type) and kind in _SCALARS for kind in kinds) else []
         self._decode_all = None if self._rest or self._others else _decoder(self._positional, self._named)
 
     def encode(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bytes:
@@ -61,6 +69,8 @@ class Binding:
         """
         try:
             payload = _encode((args, kwargs))
+            if not kwargs and self._are_scalars(args):
+                return payload
             # What arrives equal to what was sent has lost nothing on the way: a NaN would have become None. Only the
             # classes of users may leave a field out of their comparison.
             equal = self._decode_fast(payload) == (args, kwargs)
@@ -69,6 +79,21 @@ class Binding:
         except Exception:  # noqa: S110 - whatever it was, the careful way finds it again and names the parameter
             pass
         return self._encode_carefully(args, kwargs)
+
+    def _are_scalars(self, args: tuple[Any, ...]) -> bool:
+        """Whether these arguments are enough, and each is a scalar of just the type of its parameter that JSON can
+        carry."""
+        if not self._enough <= len(args) <= len(self._kinds):
+            return False
+        for kind, given in zip(self._kinds, args, strict=False):
+            if type(given) is not kind:
+                return False
+            if kind is int:
+                if not LEAST_NUMBER <= given <= MOST_NUMBER:
+                    return False
+            elif kind is float and not math.isfinite(given):
+                return False
+        return True
 
     def decode(self, payload: bytes) -> Arguments:
         """The arguments, converted as the annotations say.

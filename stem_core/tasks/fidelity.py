@@ -8,8 +8,8 @@ from typing import Any
 
 import msgspec
 
-_LEAST = -(2**63)
-_MOST = 2**64 - 1
+#: The whole numbers of 64 bits, with a sign and without.
+LEAST_NUMBER, MOST_NUMBER = -(2**63), 2**64 - 1
 _PLAIN = frozenset({str, int, float, bool, type(None)})
 
 _DIGITS = bytes.maketrans(b"123456789", b"000000000")
@@ -36,7 +36,7 @@ def unfit(value: Any) -> str:
             if not math.isfinite(part):
                 return f"{part} is no JSON number"
         elif isinstance(part, int):
-            if not _LEAST <= part <= _MOST:
+            if not LEAST_NUMBER <= part <= MOST_NUMBER:
                 return "a whole number of more than 64 bits"
         elif isinstance(part, Mapping):
             left.extend(part.keys())

@@ -133,7 +133,9 @@ class Task(Generic[P, R, C]):
             PayloadTooLarge: over the size limit.
             StoreError: the broker could not store it.
         """
-        return await self.host.submit(self.call(*args, **kwargs))
+        # As `call`, whose arguments would be packed once more.
+        payload = self.signature.encode_arguments(args, kwargs)
+        return await self.host.submit(TaskCall(self.name, payload, self.host, NO_OPTIONS, self))
 
     def enqueue_sync(self, /, *args: P.args, **kwargs: P.kwargs) -> TaskHandle[R]:
         """As :meth:`enqueue`, for code without an event loop: no ``app.open()`` is needed, and it blocks."""

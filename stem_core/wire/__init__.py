@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from stem_core.wire.copies import decode_copy, encode_copy
 from stem_core.wire.format import decode_header, encode_header, seal, unseal, unseal_header
+from stem_core.wire.pattern import Pattern
 from stem_core.wire.records import (
     decode_heartbeat,
     decode_revocation,
@@ -14,6 +15,7 @@ from stem_core.wire.records import (
 )
 
 __all__ = [
+    "Pattern",
     "decode_copy",
     "decode_header",
     "decode_heartbeat",

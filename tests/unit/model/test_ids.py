@@ -56,25 +56,32 @@ os.write(1, new_id(1.0).encode() + b"\\n")
 """
 
 
-def test_a_forked_child_takes_steps_of_its_own() -> None:
+def test_a_forked_child_takes_ends_of_its_own() -> None:
     # In a process of its own, which has no threads.
     done = subprocess.run([sys.executable, "-c", FORKING], capture_output=True, text=True, check=True)
     of_child, of_parent = done.stdout.split()
     assert of_child != of_parent
 
 
-def test_steps_are_fetched_anew_when_they_are_used_up() -> None:
+def test_ends_are_fetched_anew_when_they_are_used_up() -> None:
     made = [new_id(NOW) for _ in range(1000)]
     assert made == sorted(set(made))
 
 
 def test_the_last_id_of_a_millisecond_is_followed_by_a_legal_one(monkeypatch) -> None:
     new_id(NOW)
-    stamp, prefix, _ = module._last
-    monkeypatch.setattr(module, "_last", (stamp, prefix, 2**74 - 1))
-    monkeypatch.setattr(module, "_steps", iter([(5).to_bytes(6)]))
-    parsed = uuid.UUID(new_id(NOW))
-    assert (parsed.version, parsed.variant, parsed.int & 0xFFFFFFFFFFFF) == (7, uuid.RFC_4122, 4)
+    stamp, _, head = module._last
+    monkeypatch.setattr(module, "_last", (stamp, 2**24 - 1, head))
+    monkeypatch.setattr(module, "_ends", iter(["0000000000a1"]))
+    made = new_id(NOW)
+    parsed = uuid.UUID(made)
+    assert (parsed.version, parsed.variant) == (7, uuid.RFC_4122)
+    assert made == f"{head[:14]}7000-8000-0000000000a1"
+
+
+def test_a_new_millisecond_leaves_room_to_count(monkeypatch) -> None:
+    monkeypatch.setattr(module, "_ends", iter(["f" * 12, "0" * 12]))
+    assert new_id(NOW + 1).endswith("-77ff-8fff-000000000000")
 
 
 def test_a_clock_that_is_set_back_starts_anew() -> None:

@@ -126,6 +126,31 @@ def test_arbitrary_payloads_bind_or_are_bad_arguments(payload):
         task(*args, **kwargs)
 
 
+def scalar_task(n: int, x: float, text: str, flag: bool = True, more: int = 0): ...
+
+
+SCALAR = HOST.task(scalar_task)
+any_number = st.integers() | st.sampled_from([-(2**63) - 1, -(2**63), 2**64 - 1, 2**64]) | st.floats()
+scalar_values = any_number | st.text() | st.booleans() | st.none()
+scalar_arguments = st.tuples(any_number, st.floats(), st.text(), st.booleans(), any_number).flatmap(
+    lambda full: st.integers(0, 5).map(lambda count: full[:count])
+) | st.lists(scalar_values, max_size=6).map(tuple)
+
+
+@given(scalar_arguments)
+def test_scalars_are_taken_and_refused_as_by_the_careful_way(args):
+    binding = SCALAR.signature._now()[1]
+    try:
+        expected: object = binding._encode_carefully(args, {})
+    except BadArguments as error:
+        expected = (error.message, error.parameter)
+    try:
+        found: object = binding.encode(args, {})
+    except BadArguments as error:
+        found = (error.message, error.parameter)
+    assert found == expected
+
+
 @given(json_values)
 def test_results_come_back(value):
     assert UNTYPED.decode_result(UNTYPED.encode_result(value)) == value

@@ -22,8 +22,8 @@ OnReply = Callable[[Any], None]
 #: A peer that is gone without a word is noticed after some 25 s, also by a connection that only listens.
 _KEEPALIVE = {"TCP_KEEPIDLE": 10, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 3}
 
-# The stub of hiredis promises less than it takes.
-_pack: Callable[[Sequence[Argument]], bytes] = cast("Any", hiredis.pack_command)
+#: One command as bytes. The stub of hiredis promises less than it takes.
+pack: Callable[[Sequence[Argument]], bytes] = cast("Any", hiredis.pack_command)
 
 
 class Connection(asyncio.Protocol):
@@ -65,12 +65,16 @@ class Connection(asyncio.Protocol):
 
     def post(self, command: Sequence[Argument], on_reply: OnReply, *, at_once: bool = False) -> None:
         """As :meth:`send`, but the reply, or the exception, is given to ``on_reply`` in the turn in which it comes."""
+        self.write(pack(command), on_reply, at_once=at_once)
+
+    def write(self, command: bytes, on_reply: OnReply, *, at_once: bool = False) -> None:
+        """As :meth:`post`, of a command that is packed already."""
         if self.broken is not None:
             on_reply(ConnectionError(str(self.broken)))
             return
         if not self._outgoing and not at_once:
             self._loop.call_soon(self._flush)
-        self._outgoing.append(_pack(command))
+        self._outgoing.append(command)
         self._waiting.append((on_reply, self._loop.time()))
         if self._timer is None:
             self._timer = self._loop.call_later(self._patience, self._check)
@@ -82,7 +86,7 @@ class Connection(asyncio.Protocol):
         if self.broken is None:
             if not self._outgoing:
                 self._loop.call_soon(self._flush)
-            self._outgoing.append(_pack(command))
+            self._outgoing.append(pack(command))
 
     def _flush(self) -> None:
         if self._outgoing and self._transport is not None:

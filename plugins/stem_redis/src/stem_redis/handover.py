@@ -20,6 +20,7 @@ from stem_redis.bodies import delivery
 from stem_redis.connection import Argument
 from stem_redis.doorbell import Doorbell
 from stem_redis.keys import Keys
+from stem_redis.packing import packed
 from stem_redis.store import Store
 
 #: Shorter waits make no offer, in seconds.
@@ -85,7 +86,7 @@ class Handover:
             self._store.ears.want(self._channel, self._heard)
             return
         offer = self._new(queues)
-        if self._post("offer", queues, (offer.text, math.floor(seconds * 1000), len(queues))):
+        if self._post("offer", self._keys.head(*queues), (offer.text, math.floor(seconds * 1000), len(queues))):
             self._offer = offer
 
     def _new(self, queues: Sequence[str]) -> _Offer:
@@ -131,7 +132,7 @@ class Handover:
             receipt = one.receipt
             # On its way before it starts, so that a crash counts. Should it be lost, the next renewal tells.
             arguments = (math.ceil(lease * 1000), receipt.id, receipt.token)
-            self._store.commands.post("confirm", self._keys.to_confirm(receipt.queue), arguments, _ignore)
+            self._post("confirm", self._keys.to_confirm(receipt.queue), arguments)
         self.waited()
         return taken
 
@@ -175,15 +176,16 @@ class Handover:
         for one in handed:
             arguments += (offer.queues.index(one.receipt.queue) + 1, one.receipt.id, one.receipt.token)
         # Should it be lost, the first leases end soon.
-        self._post("withdraw", offer.queues, arguments)
+        self._post("withdraw", self._keys.head(*offer.queues), arguments)
 
     def _keep_still(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
 
-    def _post(self, name: str, queues: Sequence[str], arguments: Sequence[Argument]) -> bool:
-        return self._store.commands.post(name, self._keys.head(*queues), arguments, _ignore)
+    def _post(self, script: str, keys: Sequence[bytes], arguments: Sequence[Argument]) -> bool:
+        evaluation = (len(keys), *keys, *arguments)
+        return self._store.commands.post(script, len(evaluation), (packed(*evaluation),), _ignore)
 
     def close(self) -> None:
         """Take nothing more."""

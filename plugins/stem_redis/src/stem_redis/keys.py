@@ -51,8 +51,8 @@ class Keys:
         keys = self.queue(queue)
         stream = keys[len(QUEUE_KEYS) + priority]
         return (
-            self.jobs, self.queues, keys[DELAYED], keys[WAKE], keys[LEVELS], stream, self.outcome(id), keys[OFFERS],
-            keys[ASIDE], keys[LEASES],
+            self.jobs, self.queues, keys[DELAYED], keys[WAKE], keys[LEVELS], stream, keys[OFFERS], keys[ASIDE],
+            keys[LEASES], self.outcome(id),
         )  # fmt: skip
 
     def to_confirm(self, queue: str) -> tuple[bytes, bytes]:

@@ -16,6 +16,7 @@ from stem_redis import scripts
 from stem_redis.address import Address
 from stem_redis.connection import Argument, Connection
 from stem_redis.failures import code_of, refused, translate
+from stem_redis.packing import command, packed
 from stem_redis.scripts import Script
 
 #: After a connection that failed the next is tried after a part of this many seconds; until then calls fail at once.
@@ -180,34 +181,34 @@ class Link:
         ``urgent`` does not wait for the end of the turn of the loop for company.
         """
         connection = self.connection or await self.open()
-        command = self._evaluation(name, keys, arguments)
-        sent = connection.send("EVALSHA", self._scripts[name].sha, *command, at_once=urgent)
-        return await self._finish(connection, sent, name, command)
+        evaluation = self._evaluation(name, keys, arguments)
+        sent = connection.send("EVALSHA", self._scripts[name].sha, *evaluation, at_once=urgent)
+        return await self._finish(connection, sent, name, evaluation)
 
-    def post(
-        self,
-        name: str,
-        keys: Sequence[Argument],
-        arguments: Sequence[Argument],
-        done: Callable[[Any], None],
-    ) -> bool:
+    def post(self, name: str, count: int, parts: Sequence[bytes], done: Callable[[Any], None]) -> bool:
         """Send a script now, and call ``done`` with its reply, or the exception that came instead, in the turn in
-        which it comes. False, and nothing is sent, without a connection."""
+        which it comes. False, and nothing is sent, without a connection.
+
+        ``parts`` is what stands behind the hash in the command: ``count`` arguments, packed.
+        """
         connection = self.connection
         if connection is None:
             return False
-        command = self._evaluation(name, keys, arguments)
+        script = self._scripts[name]
+        if self._given is not None:
+            count, parts = count + 1, [*parts, packed(self._given.now() * 1000)]
 
         def on_reply(reply: Any) -> None:
             if not isinstance(reply, Exception):
                 done(reply)
             elif isinstance(reply, hiredis.ReplyError) and code_of(reply) == "NOSCRIPT":
-                again = asyncio.ensure_future(self.call("EVAL", self._scripts[name].source, *command))
-                again.add_done_callback(lambda task: done(_outcome_of(task)))
+                # Nothing of it was done, so this is no repetition.
+                whole = command(count + 2, [packed("EVAL", script.source), *parts])
+                connection.write(whole, lambda reply: done(self._outcome(connection, reply)))
             else:
                 done(self._failure(connection, reply))
 
-        connection.post(("EVALSHA", self._scripts[name].sha, *command), on_reply, at_once=True)
+        connection.write(command(count + 2, [script.call, *parts]), on_reply, at_once=True)
         return True
 
     def begin(self, name: str, keys: Sequence[Argument], arguments: Sequence[Argument]) -> asyncio.Task[Any]:
@@ -216,9 +217,9 @@ class Link:
         connection = self.connection
         if connection is None:
             return asyncio.ensure_future(self.run(name, keys, arguments))
-        command = self._evaluation(name, keys, arguments)
-        sent = connection.send("EVALSHA", self._scripts[name].sha, *command, at_once=True)
-        return asyncio.ensure_future(self._finish(connection, sent, name, command))
+        evaluation = self._evaluation(name, keys, arguments)
+        sent = connection.send("EVALSHA", self._scripts[name].sha, *evaluation, at_once=True)
+        return asyncio.ensure_future(self._finish(connection, sent, name, evaluation))
 
     def _evaluation(self, name: str, keys: Sequence[Argument], arguments: Sequence[Argument]) -> tuple[Argument, ...]:
         if self._given is not None:
@@ -226,7 +227,7 @@ class Link:
         return (len(keys), *keys, *arguments)
 
     async def _finish(
-        self, connection: Connection, sent: asyncio.Future[Any], name: str, command: tuple[Argument, ...]
+        self, connection: Connection, sent: asyncio.Future[Any], name: str, evaluation: tuple[Argument, ...]
     ) -> Any:
         try:
             return await sent
@@ -234,7 +235,10 @@ class Link:
             if not isinstance(error, hiredis.ReplyError) or code_of(error) != "NOSCRIPT":
                 raise self._failure(connection, error) from error
         # Nothing of it was done, so this is no repetition.
-        return await self.call("EVAL", self._scripts[name].source, *command)
+        return await self.call("EVAL", self._scripts[name].source, *evaluation)
+
+    def _outcome(self, connection: Connection, reply: Any) -> Any:
+        return self._failure(connection, reply) if isinstance(reply, Exception) else reply
 
     def _failure(self, connection: Connection, error: Exception) -> Exception:
         if isinstance(error, hiredis.ReplyError) and code_of(error) in _GO_ELSEWHERE:
@@ -250,12 +254,3 @@ class Link:
         if connection is not None:
             connection.close()
             await connection.closed
-
-
-def _outcome_of(task: asyncio.Task[Any]) -> Any:
-    if task.cancelled():
-        return StoreUnavailable("the call was cancelled")
-    error = task.exception()
-    if error is None:
-        return task.result()
-    return error if isinstance(error, Exception) else StoreUnavailable(str(error))

@@ -10,10 +10,10 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from typing import Any
 
-from stem_core.model import Message
+from stem_core.model import MAX_PRIORITY, MIN_PRIORITY, Message
 from stem_redis.bodies import milliseconds, pack
-from stem_redis.connection import Argument
 from stem_redis.keys import Keys
+from stem_redis.packing import END, head, packed
 from stem_redis.store import Store
 
 #: The most that one script call stores, so that the server has time for others.
@@ -22,6 +22,9 @@ _MESSAGES, _BYTES = 250, 2 * 2**20
 _ENOUGH = 50
 #: The most messages of one call that are under way at once.
 _WINDOW = 10_000
+
+#: The priorities of messages that are to run at once, packed.
+_AT_ONCE = {priority: packed(priority) for priority in range(MIN_PRIORITY, MAX_PRIORITY + 1)}
 
 
 class _Batch:
@@ -56,6 +59,18 @@ class _Batch:
                 waiting.set_exception(self._error)
 
 
+class _Place:
+    """What the script ``publish_one`` gets for every message of one queue and priority, packed."""
+
+    def __init__(self, keys: Keys, queue: str, priority: int) -> None:
+        # The outcome of the id comes last; without the id it is what all begin with.
+        *fixed, self.outcome = keys.to_run_at_once(queue, priority, "")
+        self.keys = packed(len(fixed) + 1, *fixed)
+        self.queue, self.priority = packed(queue), packed(priority)
+        #: All arguments: how many keys, the keys, four others.
+        self.count = len(fixed) + 6
+
+
 class Publisher:
     """Gathers what the calls of one turn of the loop publish."""
 
@@ -63,6 +78,9 @@ class Publisher:
         self._store = store
         self._keys = keys
         self._loop = asyncio.get_running_loop()
+        #: What ``publish_one`` gets, by queue and priority; the keys that ``publish`` gets first, by queue.
+        self._places: dict[tuple[str, int], _Place] = {}
+        self._heads: dict[str, tuple[int, bytes]] = {}
         self._batch: _Batch | None = None
         #: How many batches were sent and are not stored yet.
         self._under_way = 0
@@ -94,55 +112,75 @@ class Publisher:
         if batch is None:
             return
         self._under_way += 1
+        first, *others = messages = batch.messages
         try:
-            portions = list(_portions(batch.messages))
+            portions = list(_portions(messages)) if others else [(first.queue, messages)]
         except Exception as error:
             batch.begin(1)
             batch.done(error)
             return
         batch.begin(len(portions))
-        for queue, messages in portions:
+        for queue, some in portions:
             try:
-                if len(messages) != 1 or messages[0].delay > 0 or not self._send_one(batch, messages[0]):
-                    self._send_some(batch, queue, messages)
+                if len(some) != 1 or some[0].delay > 0 or not self._send_one(batch, some[0]):
+                    self._send_some(batch, queue, some)
             except Exception as error:
                 # No message that anything can be made of: it ends for those who wait, and stops nobody after them.
                 batch.done(error)
 
     def _send_one(self, batch: _Batch, message: Message) -> bool:
-        keys = self._keys.to_run_at_once(message.queue, message.priority, message.id)
-        arguments = (message.queue, message.id, message.priority, pack(message))
-
         def stored(answer: Any) -> None:
             if answer == 0:
                 self._send_some(batch, message.queue, (message,))
             else:
                 batch.done(answer)
 
-        return self._store.commands.post("publish_one", keys, arguments, stored)
+        place = self._places.get((message.queue, message.priority)) or self._place(message)
+        id, body = message.id.encode(), pack(message)
+        outcome = place.outcome
+        parts = (
+            place.keys, head(len(outcome) + len(id)), outcome, id, END,
+            place.queue, head(len(id)), id, END, place.priority, head(len(body)), body, END,
+        )  # fmt: skip
+        return self._store.commands.post("publish_one", place.count, parts, stored)
+
+    def _place(self, message: Message) -> _Place:
+        place = _Place(self._keys, message.queue, message.priority)
+        self._places[message.queue, message.priority] = place
+        return place
 
     def _send_some(self, batch: _Batch, queue: str, messages: Sequence[Message]) -> None:
-        arguments: list[Argument] = [queue]
+        count, keys = self._heads.get(queue) or self._head(queue)
+        outcome = self._keys.outcome("")
+        outcomes: list[bytes] = []
+        arguments: list[bytes] = [packed(queue)]
         for message in messages:
-            delay = message.delay
-            when = f"{message.priority}" if delay <= 0 else f"{message.priority},{milliseconds(delay)}"
-            arguments += (message.id, when, pack(message))
-        keys = self._keys.head(queue) + tuple(self._keys.outcomes([message.id for message in messages]))
-        if not self._store.commands.post("publish", keys, arguments, batch.done):
-            task = self._loop.create_task(self._send_later(batch, keys, arguments))
+            id, body, delay, priority = message.id.encode(), pack(message), message.delay, message.priority
+            when = _AT_ONCE[priority] if delay <= 0 else packed(f"{priority},{milliseconds(delay)}")
+            outcomes += (head(len(outcome) + len(id)), outcome, id, END)
+            arguments += (head(len(id)), id, END, when, head(len(body)), body, END)
+        parts = [packed(count + len(messages)), keys, *outcomes, *arguments]
+        if not self._store.commands.post("publish", 2 + count + 4 * len(messages), parts, batch.done):
+            task = self._loop.create_task(self._send_later(batch, queue, messages))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
+
+    def _head(self, queue: str) -> tuple[int, bytes]:
+        keys = self._keys.head(queue)
+        self._heads[queue] = known = len(keys), packed(*keys)
+        return known
 
     def _stored(self) -> None:
         self._under_way -= 1
 
-    async def _send_later(self, batch: _Batch, keys: Sequence[Argument], arguments: Sequence[Argument]) -> None:
+    async def _send_later(self, batch: _Batch, queue: str, messages: Sequence[Message]) -> None:
         try:
-            await self._store.run("publish", keys, arguments)
+            await self._store.commands.open()
+            self._send_some(batch, queue, messages)
         except Exception as error:
             batch.done(error)
-        else:
-            batch.done(None)
+        # So that closing waits until all is stored.
+        await asyncio.wait(batch.waiting)
 
     async def close(self) -> None:
         """Let what is under way come to its end."""
@@ -151,9 +189,6 @@ class Publisher:
 
 
 def _portions(messages: Sequence[Message]) -> Iterator[tuple[str, Sequence[Message]]]:
-    if len(messages) == 1:
-        yield messages[0].queue, messages
-        return
     queues: dict[str, list[Message]] = {}
     for message in messages:
         queues.setdefault(message.queue, []).append(message)

@@ -8,6 +8,7 @@ import re
 from importlib.resources import files
 
 from stem_core.model._value import value
+from stem_redis.packing import packed
 
 #: The scripts by name. ``clock``, ``stamp``, ``queue`` and ``outcome`` are parts that others use.
 NAMES = (
@@ -29,6 +30,8 @@ class Script:
     source: bytes
     #: The SHA-1 of the source in hexadecimal.
     sha: bytes
+    #: How a command that calls it begins, packed.
+    call: bytes
 
 
 def read(name: str) -> str:
@@ -60,4 +63,5 @@ def _compose(name: str, *, flags: bool, given_clock: bool) -> Script:
             # Before 7.0 a script is let on once it has written anything that needs no memory.
             parts.insert(0, "redis.call('DEL', KEYS[1] .. ':none')\n")
     source = "".join([*parts, body]).encode()
-    return Script(name=name, source=source, sha=hashlib.sha1(source, usedforsecurity=False).hexdigest().encode())
+    sha = hashlib.sha1(source, usedforsecurity=False).hexdigest().encode()
+    return Script(name=name, source=source, sha=sha, call=packed("EVALSHA", sha))

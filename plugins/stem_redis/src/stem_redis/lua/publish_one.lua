@@ -2,16 +2,16 @@
 -- Store one message that is to run at once, where nothing is out of the ordinary; replies 1. Else replies 0, and nothing
 -- is changed: `publish` knows what to do. It takes twice as long, a third of that for the functions that scripts share.
 -- KEYS: the index, the names of queues; of the queue: what is delayed, its wake, its levels, its stream of this
--- priority; the outcome of the id; of the queue: the offers of those who wait, what stands aside, the leases.
+-- priority, the offers of those who wait, what stands aside, the leases; the outcome of the id.
 -- ARGV: the queue, the id, the priority, the body.
 local now = stamp()
 local id, body = ARGV[2], ARGV[4]
 -- Mostly there is none of the three, or the offers alone.
-local there, offered = redis.call('EXISTS', KEYS[7], KEYS[3], KEYS[8]), nil
+local there, offered = redis.call('EXISTS', KEYS[10], KEYS[3], KEYS[7]), nil
 if there > 0 then
   -- Who has waited longest is the first, so that workers take turns.
-  offered = redis.call('ZRANGEBYSCORE', KEYS[8], now, '+inf', 'LIMIT', 0, 4)
-  if (there > 1 or #offered == 0) and (redis.call('EXISTS', KEYS[7]) == 1
+  offered = redis.call('ZRANGEBYSCORE', KEYS[7], now, '+inf', 'LIMIT', 0, 4)
+  if (there > 1 or #offered == 0) and (redis.call('EXISTS', KEYS[10]) == 1
     or #redis.call('ZRANGEBYSCORE', KEYS[3], '-inf', now, 'LIMIT', 0, 1) > 0) then
     return 0
   end
@@ -26,9 +26,9 @@ for _, offer in ipairs(offered and #body <= 16384 and offered or {}) do
   if redis.call('HSETNX', KEYS[1], id, record) == 0 then
     return 0
   end
-  redis.call('HSET', KEYS[9], id, body)
-  redis.call('ZADD', KEYS[10], now + 2000, id)
-  redis.call('ZADD', KEYS[8], '-' .. now, offer)
+  redis.call('HSET', KEYS[8], id, body)
+  redis.call('ZADD', KEYS[9], now + 2000, id)
+  redis.call('ZADD', KEYS[7], '-' .. now, offer)
   local meta = now .. '|' .. id .. '|1|1|' .. now .. '||0|' .. ARGV[3]
   -- May be forbidden to this user.
   local heard = redis.pcall('PUBLISH', channel, ARGV[1] .. ' ' .. token .. ' ' .. meta .. '\n' .. body)
@@ -37,10 +37,10 @@ for _, offer in ipairs(offered and #body <= 16384 and offered or {}) do
     return 1
   end
   -- Its connection is gone.
-  redis.call('ZREM', KEYS[8], offer)
+  redis.call('ZREM', KEYS[7], offer)
   redis.call('HDEL', KEYS[1], id)
-  redis.call('HDEL', KEYS[9], id)
-  redis.call('ZREM', KEYS[10], id)
+  redis.call('HDEL', KEYS[8], id)
+  redis.call('ZREM', KEYS[9], id)
 end
 
 local meta = now .. '|' .. id

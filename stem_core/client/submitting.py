@@ -1,0 +1,132 @@
+"""From calls to messages in the broker, and to the handles of who made the calls."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from stem_core.client.publisher import build_envelope
+from stem_core.client.results import TaskHandle
+from stem_core.client.session import CHUNK, one_ahead
+from stem_core.errors import InvalidOption
+from stem_core.model import Envelope, Message, constructor, new_id
+from stem_core.tasks import AnyTask, CallOptions, TaskCall, TaskContext, current
+from stem_core.wire import Pattern, seal
+
+if TYPE_CHECKING:
+    from stem_core.client.app import Stem
+
+R = TypeVar("R")
+
+#: Makes the handle that every enqueued job gets.
+_handle: Callable[..., TaskHandle[Any]] = constructor(TaskHandle)
+#: Of each task the options of its last call, and the pattern of calls with these very options.
+_Patterns = dict[AnyTask, tuple[CallOptions, Pattern]]
+
+
+class Submitter:
+    """Enqueues the calls of one app.
+
+    Where nobody looks at the envelopes on their way (:attr:`Session.watched`), none is made: the message of a call that
+    differs from one before in id, time and arguments alone is made by a :class:`Pattern`.
+    """
+
+    def __init__(self, app: Stem) -> None:
+        self._app = app
+        #: Of calls outside of other tasks that do not expire: those of another time differ in nothing else.
+        self._patterns: _Patterns = {}
+
+    async def one(self, call: TaskCall[R]) -> TaskHandle[R]:
+        """As :meth:`Stem.submit`."""
+        app = self._app
+        session = app.session
+        now, parent = app.clock.now(), current.get()
+        if session.watched:
+            sent = await session.publish((self.build(call, now, parent),), composed=True)
+            return self.handle_of(sent[0])
+        pattern = self._pattern(call, now, parent, self._patterns if parent is None else {}, lasting=True)
+        message = pattern.only or pattern.message(new_id(now), now, call.payload)
+        header = pattern.header
+        session.check_size(header.task, len(message.header) + len(message.payload))
+        await session.send((message,))
+        return _handle(id=message.id, task=header.task, app=app, header=header, enqueued_at=now)
+
+    async def many(self, calls: Iterable[TaskCall[Any]]) -> list[TaskHandle[Any]]:
+        """As :meth:`Stem.enqueue_many`."""
+        app = self._app
+        session = app.session
+        now, parent = app.clock.now(), current.get()
+        if session.watched:
+            envelopes: list[Envelope] = []
+            for call in calls:
+                envelopes.append(self.build(call, now, parent))
+                if len(envelopes) % CHUNK == 0:
+                    # Others on the loop get their turn in between.
+                    await asyncio.sleep(0)
+            return [self.handle_of(envelope) for envelope in await session.publish(envelopes, composed=True)]
+        # A first pass finds out all that is wrong with any of them; a second makes the messages, while the broker
+        # stores those before.
+        patterns: list[Pattern] = []
+        payloads: list[bytes] = []
+        known: _Patterns = {}
+        for call in calls:
+            pattern = self._pattern(call, now, parent, known)
+            session.check_size(call.name, pattern.size + len(call.payload))
+            patterns.append(pattern)
+            payloads.append(call.payload)
+            if len(patterns) % CHUNK == 0:
+                await asyncio.sleep(0)
+        handles: list[TaskHandle[Any]] = []
+
+        def portions() -> Iterator[list[Message]]:
+            for start in range(0, len(patterns), CHUNK):
+                messages, part = [], slice(start, start + CHUNK)
+                for pattern, payload in zip(patterns[part], payloads[part], strict=True):
+                    message = pattern.only or pattern.message(new_id(now), now, payload)
+                    header = pattern.header
+                    messages.append(message)
+                    handles.append(_handle(id=message.id, task=header.task, app=app, header=header, enqueued_at=now))
+                yield messages
+
+        if len(patterns) <= CHUNK:
+            for messages in portions():
+                await session.send(messages)
+        else:
+            await one_ahead(session.send(messages) for messages in portions())
+        return handles
+
+    def build(self, call: TaskCall[Any], now: float, parent: TaskContext | None, id: str | None = None) -> Envelope:
+        """As :func:`build_envelope`, by the settings of the app."""
+        app = self._app
+        if call.host is not app:
+            raise InvalidOption("call", call.name, f"a call of a task of the app {app.name!r}; this is another app's")
+        settings = app.runtime.settings.app
+        queue, routing = settings.default_queue, settings.routing_config
+        return build_envelope(call, now=now, default_queue=queue, routing=routing, parent=parent, id=id)
+
+    def handle_of(self, envelope: Envelope) -> TaskHandle[Any]:
+        """The handle of what was sent, or will be."""
+        header = envelope.header
+        return _handle(id=header.id, task=header.task, app=self._app, header=header, enqueued_at=header.enqueued_at)
+
+    def _pattern(
+        self, call: TaskCall[Any], now: float, parent: TaskContext | None, known: _Patterns, *, lasting: bool = False
+    ) -> Pattern:
+        """The pattern of the call's message.
+
+        ``known`` are those of calls by the same parent, and at the same time unless ``lasting``.
+        """
+        task, options = call.task, call.options
+        last = None if task is None else known.get(task)
+        if last is not None and last[0] is options and call.host is self._app:
+            return last[1]
+        envelope = self.build(call, now, parent)
+        header = envelope.header
+        message = seal(envelope, now=self._app.clock.now(), composed=True)
+        alone = header.due_at is not None or options.id is not None
+        if task is None or alone or (lasting and header.expires_at is not None):
+            return Pattern(header, message.header, only=message)
+        pattern = Pattern(header, message.header)
+        known[task] = options, pattern
+        return pattern
