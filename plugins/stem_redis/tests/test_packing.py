@@ -61,9 +61,12 @@ some_messages = st.builds(
 def expected(keys: Keys, queue: str, messages: Sequence[Message]) -> list[Any]:
     """Name and arguments of the script that is to store them."""
     first = messages[0]
-    if len(messages) == 1 and first.delay <= 0:
+    if first.delay <= 0:
         names: Sequence[bytes] = keys.to_run_at_once(queue, first.priority, first.id)
-        return ["publish_one", names, [queue, first.id, first.priority, pack(first)]]
+        if len(messages) == 1:
+            return ["publish_one", names, [queue, first.id, first.priority, pack(first)]]
+        names = [*names[:7], *keys.outcomes([message.id for message in messages])]
+        return ["publish_alike", names, [queue, first.priority, keys.outcome(""), *map(pack, messages)]]
     names = [*keys.head(queue), *keys.outcomes([message.id for message in messages])]
     rest: list[Any] = [queue]
     for message in messages:
@@ -81,11 +84,11 @@ def test_scripts_get_what_their_heads_promise(messages: list[Message]) -> None:
         await publisher.publish(messages)
 
     asyncio.run(main())
-    queues: dict[str, list[Message]] = {}
+    alike: dict[tuple[str, int | None], list[Message]] = {}
     for message in messages:
-        queues.setdefault(message.queue, []).append(message)
+        alike.setdefault((message.queue, message.priority if message.delay <= 0 else None), []).append(message)
     wanted = []
-    for queue, some in queues.items():
+    for (queue, _), some in alike.items():
         name, names, rest = expected(keys, queue, some)
         texts = [one if isinstance(one, bytes) else str(one).encode() for one in rest]
         wanted.append([name, str(len(names)).encode(), *names, *texts])

@@ -1,4 +1,4 @@
-"""One message that is to run at once goes by a script of its own, which has to leave what the other would."""
+"""Messages that are to run at once go by scripts of their own, which have to leave what the careful one would."""
 
 from __future__ import annotations
 
@@ -127,29 +127,31 @@ async def it_has_a_result(opened: OpenedStore, clock: FakeClock) -> None:
         it_waits_elsewhere, it_is_delayed, it_is_leased, it_is_dead, it_is_done, it_was_done_long_ago, it_has_a_result,
     ],
 )  # fmt: skip
-async def test_both_scripts_leave_the_same(
+async def test_all_scripts_leave_the_same(
     open_redis: OpenRedis,
     server: RedisServer,
     before: Callable[[OpenedStore, FakeClock], Awaitable[None]],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    async def left(one: Message) -> tuple[bytes, Sequence[object]]:
+    async def left(some: list[Message]) -> tuple[bytes, Sequence[object]]:
         server.command("FLUSHALL")
         clock = FakeClock()
         async with open_redis(clock) as opened:
             await before(opened, clock)
-            await opened.broker.publish([one])
+            await opened.broker.publish(some)
             stored = everything(server)
             assert b"{test}:queues" in stored
             granted = await claim(opened.broker)
             return stored, [(d.message, d.receipt.run, d.attempt, d.crashes) for d in granted]
 
     for priority in (5, 9):
-        one = message("x", priority=priority)
-        with monkeypatch.context() as patched:
-            patched.setattr(Publisher, "_send_one", lambda *_: False)
-            whole = await left(one)
-        assert await left(one) == whole
+        one, other = message("x", priority=priority), message("y", priority=priority)
+        for some in ([one], [one, other], [other, one, other]):
+            with monkeypatch.context() as patched:
+                patched.setattr(Publisher, "_send_one", lambda *_: False)
+                patched.setattr(Publisher, "_send_alike", lambda *_: False)
+                whole = await left(some)
+            assert await left(some) == whole
 
 
 async def test_a_message_that_cannot_be_sent_keeps_nobody_waiting(broker):

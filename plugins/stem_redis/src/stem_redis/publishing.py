@@ -12,6 +12,7 @@ from typing import Any
 
 from stem_core.model import MAX_PRIORITY, MIN_PRIORITY, Message
 from stem_redis.bodies import milliseconds, pack
+from stem_redis.connection import OnReply
 from stem_redis.keys import Keys
 from stem_redis.packing import END, head, packed
 from stem_redis.store import Store
@@ -23,6 +24,8 @@ _ENOUGH = 50
 #: The most messages of one call that are under way at once.
 _WINDOW = 10_000
 
+#: Stands for any priority of what is delayed.
+_DELAYED = -1
 #: The priorities of messages that are to run at once, packed.
 _AT_ONCE = {priority: packed(priority) for priority in range(MIN_PRIORITY, MAX_PRIORITY + 1)}
 
@@ -60,15 +63,18 @@ class _Batch:
 
 
 class _Place:
-    """What the script ``publish_one`` gets for every message of one queue and priority, packed."""
+    """What all messages of one queue and priority have in common that are to run at once, packed."""
 
     def __init__(self, keys: Keys, queue: str, priority: int) -> None:
         # The outcome of the id comes last; without the id it is what all begin with.
         *fixed, self.outcome = keys.to_run_at_once(queue, priority, "")
-        self.keys = packed(len(fixed) + 1, *fixed)
         self.queue, self.priority = packed(queue), packed(priority)
-        #: All arguments: how many keys, the keys, four others.
-        self.count = len(fixed) + 6
+        #: What the script ``publish_one`` gets first, and how many arguments in all: how many keys, these, four more.
+        self.one = packed(len(fixed) + 1, *fixed)
+        self.count_of_one = len(fixed) + 6
+        #: The keys that ``publish_alike`` gets first.
+        *alike, _aside, _leases = fixed
+        self.alike, self.keys_alike = packed(*alike), len(alike)
 
 
 class Publisher:
@@ -112,44 +118,64 @@ class Publisher:
         if batch is None:
             return
         self._under_way += 1
-        first, *others = messages = batch.messages
         try:
-            portions = list(_portions(messages)) if others else [(first.queue, messages)]
+            portions = list(_portions(batch.messages))
         except Exception as error:
             batch.begin(1)
             batch.done(error)
             return
         batch.begin(len(portions))
-        for queue, some in portions:
+        for some in portions:
             try:
-                if len(some) != 1 or some[0].delay > 0 or not self._send_one(batch, some[0]):
-                    self._send_some(batch, queue, some)
+                self._send_portion(batch, some)
             except Exception as error:
                 # No message that anything can be made of: it ends for those who wait, and stops nobody after them.
                 batch.done(error)
 
-    def _send_one(self, batch: _Batch, message: Message) -> bool:
+    def _send_portion(self, batch: _Batch, messages: Sequence[Message]) -> None:
         def stored(answer: Any) -> None:
             if answer == 0:
-                self._send_some(batch, message.queue, (message,))
+                # Something was out of the ordinary.
+                self._send_some(batch, messages)
             else:
                 batch.done(answer)
 
-        place = self._places.get((message.queue, message.priority)) or self._place(message)
-        id, body = message.id.encode(), pack(message)
-        outcome = place.outcome
+        first = messages[0]
+        if first.delay > 0:
+            self._send_some(batch, messages)
+            return
+        place = self._places.get((first.queue, first.priority)) or self._place(first)
+        send = self._send_one if len(messages) == 1 else self._send_alike
+        if not send(place, messages, stored):
+            self._send_some(batch, messages)
+
+    def _send_one(self, place: _Place, messages: Sequence[Message], stored: OnReply) -> bool:
+        (message,) = messages
+        id, body, outcome = message.id.encode(), pack(message), place.outcome
         parts = (
-            place.keys, head(len(outcome) + len(id)), outcome, id, END,
+            place.one, head(len(outcome) + len(id)), outcome, id, END,
             place.queue, head(len(id)), id, END, place.priority, head(len(body)), body, END,
         )  # fmt: skip
-        return self._store.commands.post("publish_one", place.count, parts, stored)
+        return self._store.commands.post("publish_one", place.count_of_one, parts, stored)
+
+    def _send_alike(self, place: _Place, messages: Sequence[Message], stored: OnReply) -> bool:
+        outcome, keys = place.outcome, place.keys_alike + len(messages)
+        parts: list[bytes] = [packed(keys), place.alike]
+        bodies: list[bytes] = [place.queue, place.priority, packed(outcome)]
+        for message in messages:
+            id, body = message.id.encode(), pack(message)
+            parts += (head(len(outcome) + len(id)), outcome, id, END)
+            bodies += (head(len(body)), body, END)
+        parts += bodies
+        return self._store.commands.post("publish_alike", keys + 4 + len(messages), parts, stored)
 
     def _place(self, message: Message) -> _Place:
         place = _Place(self._keys, message.queue, message.priority)
         self._places[message.queue, message.priority] = place
         return place
 
-    def _send_some(self, batch: _Batch, queue: str, messages: Sequence[Message]) -> None:
+    def _send_some(self, batch: _Batch, messages: Sequence[Message]) -> None:
+        queue = messages[0].queue
         count, keys = self._heads.get(queue) or self._head(queue)
         outcome = self._keys.outcome("")
         outcomes: list[bytes] = []
@@ -161,7 +187,7 @@ class Publisher:
             arguments += (head(len(id)), id, END, when, head(len(body)), body, END)
         parts = [packed(count + len(messages)), keys, *outcomes, *arguments]
         if not self._store.commands.post("publish", 2 + count + 4 * len(messages), parts, batch.done):
-            task = self._loop.create_task(self._send_later(batch, queue, messages))
+            task = self._loop.create_task(self._send_later(batch, messages))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 
@@ -173,10 +199,10 @@ class Publisher:
     def _stored(self) -> None:
         self._under_way -= 1
 
-    async def _send_later(self, batch: _Batch, queue: str, messages: Sequence[Message]) -> None:
+    async def _send_later(self, batch: _Batch, messages: Sequence[Message]) -> None:
         try:
             await self._store.commands.open()
-            self._send_some(batch, queue, messages)
+            self._send_some(batch, messages)
         except Exception as error:
             batch.done(error)
         # So that closing waits until all is stored.
@@ -188,15 +214,20 @@ class Publisher:
             await asyncio.wait(self._tasks)
 
 
-def _portions(messages: Sequence[Message]) -> Iterator[tuple[str, Sequence[Message]]]:
-    queues: dict[str, list[Message]] = {}
+def _portions(messages: Sequence[Message]) -> Iterator[Sequence[Message]]:
+    """Of one script call each: of one queue, and to run at once with one priority, or delayed."""
+    if len(messages) == 1:
+        yield messages
+        return
+    alike: dict[tuple[str, int], list[Message]] = {}
     for message in messages:
-        queues.setdefault(message.queue, []).append(message)
-    for queue, some in queues.items():
+        place = message.queue, message.priority if message.delay <= 0 else _DELAYED
+        alike.setdefault(place, []).append(message)
+    for some in alike.values():
         start = size = 0
         for position, message in enumerate(some):
             size += len(message.header) + len(message.payload)
             if position - start >= _MESSAGES or (size > _BYTES and position > start):
-                yield queue, some[start:position]
+                yield some[start:position]
                 start, size = position, len(message.header) + len(message.payload)
-        yield queue, some[start:]
+        yield some[start:]

@@ -12,9 +12,9 @@ from stem_redis.packing import packed
 
 #: The scripts by name. ``clock``, ``stamp``, ``queue`` and ``outcome`` are parts that others use.
 NAMES = (
-    "publish", "publish_one", "claim", "recover", "settle", "extend", "look", "depth", "fetch", "peek", "drop",
-    "replay", "move", "record", "results", "await", "forget", "state", "send", "place", "news", "offer", "confirm",
-    "withdraw",
+    "publish", "publish_one", "publish_alike", "offer", "confirm", "withdraw", "claim", "recover", "settle", "extend",
+    "look", "depth", "fetch", "peek", "drop", "replay", "move", "record", "results", "await", "forget", "state", "send",
+    "place", "news",
 )  # fmt: skip
 
 

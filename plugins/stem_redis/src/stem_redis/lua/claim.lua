@@ -53,8 +53,8 @@ end
 
 function C.grant_entry(queue, number, priority, entry)
   local fields = entry[2]
-  local meta, body = fields[2], fields[4]
-  local bar = fields[1] == 'm' and fields[3] == 'b' and string.find(meta, '|', 1, true)
+  local meta, body = fields[1], fields[2]
+  local bar = #fields == 2 and string.find(meta, '|', 1, true)
   if not bar then
     return C.quarantine(queue, priority, entry)
   end
@@ -82,7 +82,7 @@ function C.regroup(queue, priority)
   local entries = redis.call('XRANGE', key, '-', '+', 'COUNT', Q.PORTION)
   while #entries > 0 do
     for _, entry in ipairs(entries) do
-      local id = string.match(entry[2][2] or '', '^%d+|([^|]+)')
+      local id = string.match(entry[2][1] or '', '^%d+|([^|]+)')
       local record = id and redis.call('HGET', Q.JOBS, id)
       if not record or string.match(record, '^[^|]*|(%a)') ~= 'L' then
         entries = {}

@@ -15,7 +15,7 @@ local outcomes = redis.call('MGET', unpack(KEYS, first_key))
 local changes, seen, size = {}, {}, 0
 local since = string.format('%.0f', now)
 
-local P = {ready = 0, sooner = false, new = false}
+local P = {ready = 0, sooner = false}
 
 function P.store(queue, id, when, body, old)
   local priority, delay = string.match(when, '^(%d),?(.*)$')
@@ -44,31 +44,13 @@ for n = 1, count do
   local id, old = ids[n], outcomes[n] and O.parse(outcomes[n])
   if not known[n] and not seen[id] and not (old and old.marked > now) then
     seen[id] = true
-    local when, body, record = ARGV[3 * n], ARGV[3 * n + 1], nil
-    if not old and #when == 1 then
-      -- The usual case: to run at once, and nothing is known of the id. A stream that is there is known as in use.
-      local stream, meta = Q.stream(queue, when), since .. '|' .. id
-      local entry = redis.call('XADD', stream, 'NOMKSTREAM', '*', 'm', meta, 'b', body)
-      if not entry then
-        Q.use(queue, when)
-        P.new = true
-        entry = redis.call('XADD', stream, '*', 'm', meta, 'b', body)
-      end
-      record = '|R|' .. ARGV[1] .. '|' .. when .. '|' .. entry .. '|0|1|0||' .. since .. '||'
-      P.ready = P.ready + 1
-    else
-      record = P.store(queue, id, when, body, old)
-      P.new = true
-    end
-    changes[size + 1], changes[size + 2] = id, record
+    changes[size + 1], changes[size + 2] = id, P.store(queue, id, ARGV[3 * n], ARGV[3 * n + 1], old)
     size = size + 2
   end
 end
 if size > 0 then
   redis.call('HSET', Q.JOBS, unpack(changes))
-  if P.new then
-    redis.call('SADD', Q.QUEUES, ARGV[1])
-  end
+  redis.call('SADD', Q.QUEUES, ARGV[1])
   if P.ready > 0 or P.sooner then
     Q.ring(queue, math.max(P.ready, 1))
   end

@@ -45,7 +45,7 @@ end
 
 local meta = now .. '|' .. id
 -- A stream that is there is known as in use; else as Q.use does.
-local entry = redis.call('XADD', KEYS[6], 'NOMKSTREAM', '*', 'm', meta, 'b', body)
+local entry = redis.call('XADD', KEYS[6], 'NOMKSTREAM', '*', meta, body)
 if not entry then
   if redis.call('HEXISTS', KEYS[1], id) == 1 then
     return 0
@@ -55,7 +55,7 @@ if not entry then
     redis.call('SET', KEYS[5], used .. ARGV[3])
   end
   redis.call('SADD', KEYS[2], ARGV[1])
-  entry = redis.call('XADD', KEYS[6], '*', 'm', meta, 'b', body)
+  entry = redis.call('XADD', KEYS[6], '*', meta, body)
 end
 local record = '|R|' .. ARGV[1] .. '|' .. ARGV[3] .. '|' .. entry .. '|0|1|0||' .. now .. '||'
 if redis.call('HSETNX', KEYS[1], id, record) == 0 then
@@ -67,5 +67,8 @@ end
 if redis.call('LLEN', KEYS[4]) == 0 then
   redis.call('RPUSH', KEYS[4], 1)
   redis.call('PEXPIRE', KEYS[4], 5000)
+  if there > 0 then
+    redis.call('ZREMRANGEBYSCORE', KEYS[7], '(0', '+inf')
+  end
 end
 return 1

