@@ -140,6 +140,12 @@ class Session:
         self.check_size(envelope.header.task, len(message.header) + len(message.payload))
         return message
 
+    @property
+    def largest(self) -> int:
+        """The most bytes of header and payload of one message: what :meth:`check_size` lets through."""
+        limit = self.broker.max_message_size
+        return self.max_message_size if limit is None else min(limit, self.max_message_size)
+
     def check_size(self, task: str, size: int) -> None:
         """``size`` is that of header and payload, in bytes.
 

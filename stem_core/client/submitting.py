@@ -70,13 +70,24 @@ class Submitter:
         patterns: list[Pattern] = []
         payloads: list[bytes] = []
         known: _Patterns = {}
+        largest = session.largest
+        pattern: Pattern | None = None
+        task: AnyTask | None = None
+        options: CallOptions | None = None
         for call in calls:
-            pattern = self._pattern(call, now, parent, known)
-            session.check_size(call.name, pattern.size + len(call.payload))
+            # Mostly the next call is like the last.
+            if pattern is None or call.task is not task or call.options is not options or call.host is not app:
+                pattern = self._pattern(call, now, parent, known)
+                task, options = call.task, call.options
+            payload = call.payload
+            if pattern.size + len(payload) > largest:
+                session.check_size(call.name, pattern.size + len(payload))
             patterns.append(pattern)
-            payloads.append(call.payload)
+            payloads.append(payload)
             if len(patterns) % CHUNK == 0:
                 await asyncio.sleep(0)
+            if pattern.only is not None:
+                pattern = None
         handles: list[TaskHandle[Any]] = []
 
         def portions() -> Iterator[list[Message]]:
