@@ -82,7 +82,7 @@ function C.regroup(queue, priority)
   local entries = redis.call('XRANGE', key, '-', '+', 'COUNT', Q.PORTION)
   while #entries > 0 do
     for _, entry in ipairs(entries) do
-      local id = string.match(entry[2][1] or '', '^%d+|([^|]+)')
+      local id = string.match(entry[2][1] or '', '^%d*|([^|]+)')
       local record = id and redis.call('HGET', Q.JOBS, id)
       if not record or string.match(record, '^[^|]*|(%a)') ~= 'L' then
         entries = {}

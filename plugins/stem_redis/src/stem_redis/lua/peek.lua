@@ -74,7 +74,7 @@ local function level(priority)
         turn = turn + 1
       end
       if ready >= least then
-        ids[#ids + 1] = string.match(entry[2][1] or '', '^%d+|([^|]+)')
+        ids[#ids + 1] = string.match(entry[2][1] or '', '^%d*|([^|]+)')
       end
     end
     if #ids >= limit then

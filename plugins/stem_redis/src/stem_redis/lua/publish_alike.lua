@@ -1,14 +1,14 @@
--- uses: stamp
+-- uses: since
 -- Store messages of one queue and priority that are to run at once, where nothing is out of the ordinary; replies 1. Else
 -- replies 0, and nothing is changed: `publish` knows what to do, and takes a fifth longer.
 -- KEYS: the index, the names of queues; of the queue: what is delayed, its wake, its levels, its stream of this
 -- priority, the offers of those who wait; the outcome of each id, of which the id is the end.
 -- ARGV: the queue, the priority, what stands before the id in the key of its outcome, then the bodies.
-local now, stream, from, FIRST = stamp(), KEYS[6], #ARGV[3] + 1, 7
+local stream, from, FIRST = KEYS[6], #ARGV[3] + 1, 7
 local count = #KEYS - FIRST
 local there = redis.call('EXISTS', KEYS[3], unpack(KEYS, FIRST + 1))
 if there > 0 and (there > 1 or redis.call('EXISTS', KEYS[3]) == 0
-  or #redis.call('ZRANGEBYSCORE', KEYS[3], '-inf', now, 'LIMIT', 0, 1) > 0) then
+  or #redis.call('ZRANGEBYSCORE', KEYS[3], '-inf', C.now(), 'LIMIT', 0, 1) > 0) then
   return 0
 end
 local ids, seen = {}, {}
@@ -33,8 +33,8 @@ if redis.call('EXISTS', stream) == 0 then
   end
   redis.call('SADD', KEYS[2], ARGV[1])
 end
-local head, tail = '|R|' .. ARGV[1] .. '|' .. ARGV[2] .. '|', '|0|1|0||' .. now .. '||'
-local since, records = now .. '|', {}
+local head, tail = '|R|' .. ARGV[1] .. '|' .. ARGV[2] .. '|', '|0|1|0||' .. C.since() .. '||'
+local since, records = C.since() .. '|', {}
 for n = 1, count do
   local id = ids[n]
   local entry = redis.call('XADD', stream, '*', since .. id, ARGV[3 + n])

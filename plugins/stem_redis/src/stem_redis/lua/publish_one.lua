@@ -1,14 +1,14 @@
--- uses: stamp
+-- uses: since
 -- Store one message that is to run at once, where nothing is out of the ordinary; replies 1. Else replies 0, and nothing
 -- is changed: `publish` knows what to do. It takes twice as long, a third of that for the functions that scripts share.
 -- KEYS: the index, the names of queues; of the queue: what is delayed, its wake, its levels, its stream of this
 -- priority, the offers of those who wait, what stands aside, the leases; the outcome of the id.
 -- ARGV: the queue, the id, the priority, the body.
-local now = stamp()
 local id, body = ARGV[2], ARGV[4]
 -- Mostly there is none of the three, or the offers alone.
-local there, offered = redis.call('EXISTS', KEYS[10], KEYS[3], KEYS[7]), nil
+local there, offered, now = redis.call('EXISTS', KEYS[10], KEYS[3], KEYS[7]), nil, nil
 if there > 0 then
+  now = C.now()
   -- Who has waited longest is the first, so that workers take turns.
   offered = redis.call('ZRANGEBYSCORE', KEYS[7], now, '+inf', 'LIMIT', 0, 4)
   if (there > 1 or #offered == 0) and (redis.call('EXISTS', KEYS[10]) == 1
@@ -43,7 +43,8 @@ for _, offer in ipairs(offered and #body <= 16384 and offered or {}) do
   redis.call('ZREM', KEYS[9], id)
 end
 
-local meta = now .. '|' .. id
+local since = C.since()
+local meta = since .. '|' .. id
 -- A stream that is there is known as in use; else as Q.use does.
 local entry = redis.call('XADD', KEYS[6], 'NOMKSTREAM', '*', meta, body)
 if not entry then
@@ -57,7 +58,7 @@ if not entry then
   redis.call('SADD', KEYS[2], ARGV[1])
   entry = redis.call('XADD', KEYS[6], '*', meta, body)
 end
-local record = '|R|' .. ARGV[1] .. '|' .. ARGV[3] .. '|' .. entry .. '|0|1|0||' .. now .. '||'
+local record = '|R|' .. ARGV[1] .. '|' .. ARGV[3] .. '|' .. entry .. '|0|1|0||' .. since .. '||'
 if redis.call('HSETNX', KEYS[1], id, record) == 0 then
   -- To look for the id first would cost every message 6 % of this script.
   redis.call('XDEL', KEYS[6], entry)

@@ -6,7 +6,8 @@
 --           S ready with crashes, l leased, H handed over to who waited and not confirmed yet, X dead
 --   token   the newest grant that was not settled; it stays when the lease runs out, until somebody else is granted
 --   entry   its entry in the stream of its priority (R, L)
---   first   when the attempt was first handed out; ready: since when it is ready; sealed: its queue before a move
+--   first   when the attempt was first handed out; ready: since when it is ready, nothing when its entry begins with
+--           that time; sealed: its queue before a move
 --
 -- Functions and constants are fields of a table: a closure over many locals costs more than what most of them do, and
 -- all are made anew at every call of a script.
@@ -34,6 +35,9 @@ function Q.parse(record)
   local token, state, queue, priority, entry, run, attempt, crashes, first, ready, sealed, why = string.match(
     record,
     '^([^|]*)|([^|]*)|([^|]*)|([^|]*)|([^|]*)|([^|]*)|([^|]*)|([^|]*)|([^|]*)|([^|]*)|([^|]*)|(.*)$')
+  if ready == '' then
+    ready = string.match(entry, '^%d+') or ''
+  end
   return {
     token = token, state = state, queue = queue, priority = priority, entry = entry, run = run, attempt = attempt,
     crashes = crashes, first = first, ready = ready, sealed = sealed, why = why,
@@ -116,9 +120,8 @@ function Q.rank(priority, ready)
   return (9 - priority) * Q.BAND + ready
 end
 
--- Put a message at the end of its stream. An entry has one field: its name says since when the message is ready, a bar,
--- and the id, with more behind it where this is not the first run; its value is the body. Two fewer arguments are 1.5 us
--- of 19 less.
+-- Put a message at the end of its stream. An entry has one field: its name says since when the message is ready (as in
+-- a record), a bar, and the id, with more behind it where this is not the first run; its value is the body.
 function Q.enter(queue, id, job, body, ready)
   local meta = ready .. '|' .. id
   if job.run ~= '0' or job.attempt ~= '1' or job.sealed ~= '' then
@@ -232,7 +235,7 @@ function Q.undelivered(queue, priority, count, after)
 end
 
 function Q.ready_since(entry)
-  return tonumber(string.match(entry[2][1] or '', '^%d+')) or 0
+  return tonumber(string.match(entry[2][1] or '', '^%d+') or string.match(entry[1], '^%d+'))
 end
 
 -- Take away what an empty queue would leave.

@@ -1,0 +1,68 @@
+"""By the server's own clock, what is ready in a stream has its time from the number of its entry alone."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from stem_core.clock import SYSTEM_CLOCK
+from stem_core.model import ACK, Message, Release, Settlement, Subscription
+from stem_core.testing.contracts.base import LEASE, claim, ids, kinds, message, messages
+from stem_redis.broker import RedisBroker
+from support.redis_server import RedisServer
+
+DEFAULT = Subscription.of("default")
+#: One message and several go by different scripts.
+PUBLISHED = pytest.mark.parametrize("published", [[message("a")], [message("a"), message("b")]], ids=["one", "alike"])
+
+
+@PUBLISHED
+async def test_a_message_is_ready_since_it_was_published(broker: RedisBroker, published: list[Message]) -> None:
+    before = SYSTEM_CLOCK.now()
+    await broker.publish(published)
+    after = SYSTEM_CLOCK.now()
+    await asyncio.sleep(0.05)
+    for stored in (await broker.find(["a"])).values():
+        assert stored.state == "ready"
+        assert before - 0.002 <= stored.at <= after + 0.002
+    age = (await broker.depth(["default"]))["default"].oldest_ready_age
+    assert age is not None
+    assert 0.04 <= age <= SYSTEM_CLOCK.now() - before + 0.01
+
+
+@PUBLISHED
+async def test_it_keeps_that_time_in_another_queue(broker: RedisBroker, published: list[Message]) -> None:
+    await broker.publish(published)
+    at = (await broker.find(["a"]))["a"].at
+    await asyncio.sleep(0.05)
+    assert await broker.move("default", "other") == len(published)
+    assert (await broker.find(["a"]))["a"].at == at
+    age = (await broker.depth(["other"]))["other"].oldest_ready_age
+    assert age is not None
+    assert age >= 0.04
+
+
+async def test_a_suspect_stands_by_its_time_among_others(broker: RedisBroker) -> None:
+    await broker.publish([message("suspect")])
+    assert ids(await broker.receive(DEFAULT, 1, 0.05)) == ["suspect"]
+    await broker.publish(messages(2, prefix="early"))
+    await asyncio.sleep(0.06)
+    # The lease is over, and the suspect ready since then.
+    assert (await broker.depth(["default"]))["default"].ready == 3
+    await asyncio.sleep(0.01)
+    await broker.publish([message("late")])
+    page = [stored.message.id for stored in await broker.peek("default", limit=10)]
+    assert page == ["early-0000", "early-0001", "suspect", "late"]
+    assert ids(await broker.receive(DEFAULT, 10, LEASE, suspects=1)) == page
+
+
+async def test_a_lost_group_is_made_anew_behind_what_is_leased(broker: RedisBroker, server: RedisServer) -> None:
+    await broker.publish(messages(3))
+    (held,) = await broker.receive(DEFAULT, 1, LEASE)
+    server.command("XGROUP", "DESTROY", "{test:default}:p5", "stem")
+    assert ids(await claim(broker)) == ["job-0001", "job-0002"]
+    assert kinds(await broker.settle([Settlement(receipt=held.receipt, action=Release())])) == ["done"]
+    (again,) = await claim(broker)
+    assert (again.message.id, again.receipt.run) == ("job-0000", 2)
+    assert kinds(await broker.settle([Settlement(receipt=again.receipt, action=ACK)])) == ["done"]
