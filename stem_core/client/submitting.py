@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable, Iterator
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+
+import attrs
 
 from stem_core.client.publisher import build_envelope
 from stem_core.client.results import TaskHandle
 from stem_core.client.session import CHUNK, one_ahead
 from stem_core.errors import InvalidOption
 from stem_core.model import Envelope, Message, constructor, new_id
-from stem_core.tasks import AnyTask, CallOptions, TaskCall, TaskContext, current
-from stem_core.wire import Pattern, seal
+from stem_core.tasks import CallOptions, TaskCall, TaskContext, TaskOptions, current
+from stem_core.wire import Pattern, seal, unseal
 
 if TYPE_CHECKING:
     from stem_core.client.app import Stem
@@ -21,14 +23,15 @@ R = TypeVar("R")
 
 #: Makes the handle that every enqueued job gets.
 _handle: Callable[..., TaskHandle[Any]] = constructor(TaskHandle)
-#: Of each task the options of its last call, and the pattern of calls with these very options.
-_Patterns = dict[AnyTask, tuple[CallOptions, Pattern]]
+#: By the name in the call, which may be a former one of the task: the options of the last call and of its task, and
+#: the pattern of calls with these very options.
+_Patterns = dict[str, tuple[CallOptions, TaskOptions, Pattern]]
 
 
 class Submitter:
     """Enqueues the calls of one app.
 
-    Where nobody looks at the envelopes on their way (:attr:`Session.watched`), none is made: the message of a call that
+    Where nobody looks at the envelopes on their way (:meth:`Session.watched`), none is made: the message of a call that
     differs from one before in id, time and arguments alone is made by a :class:`Pattern`.
     """
 
@@ -42,10 +45,10 @@ class Submitter:
         app = self._app
         session = app.session
         now, parent = app.clock.now(), current.get()
-        if session.watched:
+        if session.watched():
             sent = await session.publish((self.build(call, now, parent),), composed=True)
             return self.handle_of(sent[0])
-        pattern = self._pattern(call, now, parent, self._patterns if parent is None else {}, lasting=True)
+        pattern = self._pattern(call, now, parent, self._patterns if parent is None else {})
         message = pattern.only or pattern.message(new_id(now), now, call.payload)
         header = pattern.header
         session.check_size(header.task, len(message.header) + len(message.payload))
@@ -57,8 +60,8 @@ class Submitter:
         app = self._app
         session = app.session
         now, parent = app.clock.now(), current.get()
-        if session.watched:
-            envelopes: list[Envelope] = []
+        envelopes: list[Envelope] = []
+        if session.watched():
             for call in calls:
                 envelopes.append(self.build(call, now, parent))
                 if len(envelopes) % CHUNK == 0:
@@ -81,15 +84,24 @@ class Submitter:
 
         def portions() -> Iterator[list[Message]]:
             for start in range(0, len(patterns), CHUNK):
-                messages, part = [], slice(start, start + CHUNK)
+                messages, part, sending = [], slice(start, start + CHUNK), app.clock.now()
                 for pattern, payload in zip(patterns[part], payloads[part], strict=True):
                     message = pattern.only or pattern.message(new_id(now), now, payload)
                     header = pattern.header
+                    if header.due_at is not None:
+                        # It was sealed when the call was taken, which may be a while ago.
+                        message = attrs.evolve(cast("Any", message), delay=max(0.0, header.due_at - sending))
                     messages.append(message)
                     handles.append(_handle(id=message.id, task=header.task, app=app, header=header, enqueued_at=now))
                 yield messages
 
-        if len(patterns) <= CHUNK:
+        if session.watched():
+            # By a handler that was connected while the calls were taken.
+            for messages in portions():
+                envelopes += [unseal(message) for message in messages]
+                await asyncio.sleep(0)
+            await session.publish(envelopes, composed=True)
+        elif len(patterns) <= CHUNK:
             for messages in portions():
                 await session.send(messages)
         else:
@@ -110,23 +122,21 @@ class Submitter:
         header = envelope.header
         return _handle(id=header.id, task=header.task, app=self._app, header=header, enqueued_at=header.enqueued_at)
 
-    def _pattern(
-        self, call: TaskCall[Any], now: float, parent: TaskContext | None, known: _Patterns, *, lasting: bool = False
-    ) -> Pattern:
+    def _pattern(self, call: TaskCall[Any], now: float, parent: TaskContext | None, known: _Patterns) -> Pattern:
         """The pattern of the call's message.
 
-        ``known`` are those of calls by the same parent, and at the same time unless ``lasting``.
+        ``known`` are those of calls by the same parent, and made at the same time unless they are the lasting ones.
         """
-        task, options = call.task, call.options
-        last = None if task is None else known.get(task)
-        if last is not None and last[0] is options and call.host is self._app:
-            return last[1]
+        options, defaults = call.options, None if call.task is None else call.task.defaults
+        last = known.get(call.name)
+        if last is not None and last[0] is options and last[1] is defaults and call.host is self._app:
+            return last[2]
         envelope = self.build(call, now, parent)
         header = envelope.header
-        message = seal(envelope, now=self._app.clock.now(), composed=True)
+        message = seal(envelope, now=now, composed=True)
         alone = header.due_at is not None or options.id is not None
-        if task is None or alone or (lasting and header.expires_at is not None):
+        if defaults is None or alone or (known is self._patterns and header.expires_at is not None):
             return Pattern(header, message.header, only=message)
         pattern = Pattern(header, message.header)
-        known[task] = options, pattern
+        known[call.name] = options, defaults, pattern
         return pattern
