@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable, Iterator
-from typing import TYPE_CHECKING, Any, TypeVar, cast
-
-import attrs
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from stem_core.client.publisher import build_envelope
 from stem_core.client.results import TaskHandle
@@ -23,6 +21,7 @@ R = TypeVar("R")
 
 #: Makes the handle that every enqueued job gets.
 _handle: Callable[..., TaskHandle[Any]] = constructor(TaskHandle)
+_message = constructor(Message)
 #: By the name in the call, which may be a former one of the task: the options of the last call and of its task, and
 #: the pattern of calls with these very options.
 _Patterns = dict[str, tuple[CallOptions, TaskOptions, Pattern]]
@@ -48,8 +47,9 @@ class Submitter:
         if session.watched():
             sent = await session.publish((self.build(call, now, parent),), composed=True)
             return self.handle_of(sent[0])
-        pattern = self._pattern(call, now, parent, self._patterns if parent is None else {})
-        message = pattern.only or pattern.message(new_id(now), now, call.payload)
+        pattern, message = self._pattern(call, now, parent, self._patterns if parent is None else {})
+        if message is None:
+            message = pattern.message(new_id(now), now, call.payload)
         header = pattern.header
         session.check_size(header.task, len(message.header) + len(message.payload))
         await session.send((message,))
@@ -68,31 +68,29 @@ class Submitter:
                     # Others on the loop get their turn in between.
                     await asyncio.sleep(0)
             return [self.handle_of(envelope) for envelope in await session.publish(envelopes, composed=True)]
-        # A first pass finds out all that is wrong with any of them; a second makes the messages, while the broker
-        # stores those before.
-        patterns: list[Pattern] = []
-        payloads: list[bytes] = []
+        # A first pass finds out all that is wrong with any of them, and gives them their ids in order; a second makes
+        # the messages, while the broker stores those before.
+        made: list[tuple[Pattern, str, bytes, Message | None]] = []
         known: _Patterns = {}
         for call in calls:
-            pattern = self._pattern(call, now, parent, known)
+            pattern, sealed = self._pattern(call, now, parent, known)
             session.check_size(call.name, pattern.size + len(call.payload))
-            patterns.append(pattern)
-            payloads.append(call.payload)
-            if len(patterns) % CHUNK == 0:
+            made.append((pattern, new_id(now) if sealed is None else sealed.id, call.payload, sealed))
+            if len(made) % CHUNK == 0:
                 await asyncio.sleep(0)
         handles: list[TaskHandle[Any]] = []
 
         def portions() -> Iterator[list[Message]]:
-            for start in range(0, len(patterns), CHUNK):
-                messages, part, sending = [], slice(start, start + CHUNK), app.clock.now()
-                for pattern, payload in zip(patterns[part], payloads[part], strict=True):
-                    message = pattern.only or pattern.message(new_id(now), now, payload)
+            for start in range(0, len(made), CHUNK):
+                messages, sending = [], app.clock.now()
+                for pattern, id, payload, sealed in made[start : start + CHUNK]:
                     header = pattern.header
+                    message = pattern.message(id, now, payload) if sealed is None else sealed
                     if header.due_at is not None:
                         # It was sealed when the call was taken, which may be a while ago.
-                        message = attrs.evolve(cast("Any", message), delay=max(0.0, header.due_at - sending))
+                        message = _delayed(message, header.due_at - sending)
                     messages.append(message)
-                    handles.append(_handle(id=message.id, task=header.task, app=app, header=header, enqueued_at=now))
+                    handles.append(_handle(id=id, task=header.task, app=app, header=header, enqueued_at=now))
                 yield messages
 
         if session.watched():
@@ -101,7 +99,7 @@ class Submitter:
                 envelopes += [unseal(message) for message in messages]
                 await asyncio.sleep(0)
             await session.publish(envelopes, composed=True)
-        elif len(patterns) <= CHUNK:
+        elif len(made) <= CHUNK:
             for messages in portions():
                 await session.send(messages)
         else:
@@ -122,21 +120,34 @@ class Submitter:
         header = envelope.header
         return _handle(id=header.id, task=header.task, app=self._app, header=header, enqueued_at=header.enqueued_at)
 
-    def _pattern(self, call: TaskCall[Any], now: float, parent: TaskContext | None, known: _Patterns) -> Pattern:
-        """The pattern of the call's message.
+    def _pattern(
+        self, call: TaskCall[Any], now: float, parent: TaskContext | None, known: _Patterns
+    ) -> tuple[Pattern, Message | None]:
+        """The pattern of the call's message; of the first of its kind also the message, which had to be made to know.
 
         ``known`` are those of calls by the same parent, and made at the same time unless they are the lasting ones.
         """
         options, defaults = call.options, None if call.task is None else call.task.defaults
         last = known.get(call.name)
         if last is not None and last[0] is options and last[1] is defaults and call.host is self._app:
-            return last[2]
+            return last[2], None
         envelope = self.build(call, now, parent)
         header = envelope.header
         message = seal(envelope, now=now, composed=True)
-        alone = header.due_at is not None or options.id is not None
-        if defaults is None or alone or (known is self._patterns and header.expires_at is not None):
-            return Pattern(header, message.header, only=message)
         pattern = Pattern(header, message.header)
-        known[call.name] = options, defaults, pattern
-        return pattern
+        # No other message is like one with an id of its own, or one that is to wait.
+        alone = header.due_at is not None or options.id is not None
+        if not (defaults is None or alone or (known is self._patterns and header.expires_at is not None)):
+            known[call.name] = options, defaults, pattern
+        return pattern, message
+
+
+def _delayed(message: Message, delay: float) -> Message:
+    return _message(
+        id=message.id,
+        queue=message.queue,
+        priority=message.priority,
+        delay=max(0.0, delay),
+        header=message.header,
+        payload=message.payload,
+    )

@@ -209,6 +209,14 @@ async def test_a_task_may_get_other_defaults_between_two_calls(app) -> None:
     assert [(message.queue, message.priority) for message in broker.sent] == [("default", 5), ("mail", 9)]
 
 
+async def test_ids_of_many_sort_as_their_calls(app) -> None:
+    first, second = app.task(name="a")(lambda: None), app.task(name="b")(lambda: None)
+    kinds = [first, first, second, first.options(priority=9), second, first, second.options(delay=1), first]
+    async with app.open():
+        made = [handle.id for handle in await app.enqueue_many(kind.call() for kind in kinds)]
+    assert made == sorted(made)
+
+
 async def test_a_delay_counts_from_the_call_of_enqueue_many(app) -> None:
     task = app.task(name="t")(lambda: None)
 
