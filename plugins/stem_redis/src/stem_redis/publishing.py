@@ -113,9 +113,9 @@ class Publisher:
         if batch is None:
             return
         self._under_way += 1
-        first, *others = messages = batch.messages
+        messages = batch.messages
         try:
-            portions = list(_portions(messages)) if others else [(first.queue, messages)]
+            portions = list(_portions(messages)) if len(messages) > 1 else [(messages[0].queue, messages)]
         except Exception as error:
             batch.begin(1)
             batch.done(error)
