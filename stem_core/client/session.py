@@ -20,7 +20,7 @@ from stem_core.contracts import Broker, Middleware, ResultBackend, StateStore
 from stem_core.errors import ConfigurationError, PayloadTooLarge, StoreUnavailable
 from stem_core.model import Envelope, Message, StoreUrl
 from stem_core.signals import AfterTaskPublishEvent, BeforeTaskPublishEvent
-from stem_core.wire import seal
+from stem_core.wire import seal, unseal
 
 if TYPE_CHECKING:
     from stem_core.client.app import Stem
@@ -74,7 +74,6 @@ class Session:
         # Not a coroutine of its own: each is one more to be made for every job that is enqueued.
         return self._deadlines.within(self.call_timeout if seconds is None else seconds, call, what)
 
-    @property
     def watched(self) -> bool:
         """Whether anything looks at the envelopes on their way: middleware, a handler of a signal, or the search for
         broadcasts among them."""
@@ -119,21 +118,26 @@ class Session:
             await one_ahead(self._send(messages[part], envelopes[part]) for part in parts)
         return envelopes
 
-    def send(self, messages: Sequence[Message]) -> Coroutine[Any, Any, None]:
+    async def send(self, messages: Sequence[Message]) -> None:
         """As :meth:`publish`, of at most :data:`CHUNK` messages that are sealed and small enough, where nothing is
-        :attr:`watched`."""
-        return self.deadline("broker: publish", self.broker.publish(messages))
+        :meth:`watched`."""
+        await self.deadline("broker: publish", self.broker.publish(messages))
+        if self.app.signals.after_task_publish:
+            # A handler that was connected in the meantime.
+            await self._tell([unseal(message) for message in messages])
 
     async def _send(self, messages: Sequence[Message], envelopes: Sequence[Envelope]) -> None:
         if self._broadcasts is not None:
             messages = await self._broadcasts.send(envelopes, messages)
         if messages:
             await self.deadline("broker: publish", self.broker.publish(messages))
-        published = self.app.signals.after_task_publish
-        if published:
-            now = self.clock.now()
-            for envelope in envelopes:
-                await published.send(AfterTaskPublishEvent(occurred_at=now, envelope=envelope))
+        if self.app.signals.after_task_publish:
+            await self._tell(envelopes)
+
+    async def _tell(self, envelopes: Iterable[Envelope]) -> None:
+        published, now = self.app.signals.after_task_publish, self.clock.now()
+        for envelope in envelopes:
+            await published.send(AfterTaskPublishEvent(occurred_at=now, envelope=envelope))
 
     def _seal(self, envelope: Envelope, now: float, composed: bool) -> Message:
         message = seal(envelope, now=now, composed=composed)

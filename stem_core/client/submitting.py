@@ -11,8 +11,8 @@ from stem_core.client.results import TaskHandle
 from stem_core.client.session import CHUNK, one_ahead
 from stem_core.errors import InvalidOption
 from stem_core.model import Envelope, Message, constructor, new_id
-from stem_core.tasks import AnyTask, CallOptions, TaskCall, TaskContext, current
-from stem_core.wire import Pattern, seal
+from stem_core.tasks import CallOptions, TaskCall, TaskContext, TaskOptions, current
+from stem_core.wire import Pattern, seal, unseal
 
 if TYPE_CHECKING:
     from stem_core.client.app import Stem
@@ -21,14 +21,16 @@ R = TypeVar("R")
 
 #: Makes the handle that every enqueued job gets.
 _handle: Callable[..., TaskHandle[Any]] = constructor(TaskHandle)
-#: Of each task the options of its last call, and the pattern of calls with these very options.
-_Patterns = dict[AnyTask, tuple[CallOptions, Pattern]]
+_message = constructor(Message)
+#: By the name in the call, which may be a former one of the task: the options of the last call and of its task, and
+#: the pattern of calls with these very options.
+_Patterns = dict[str, tuple[CallOptions, TaskOptions, Pattern]]
 
 
 class Submitter:
     """Enqueues the calls of one app.
 
-    Where nobody looks at the envelopes on their way (:attr:`Session.watched`), none is made: the message of a call that
+    Where nobody looks at the envelopes on their way (:meth:`Session.watched`), none is made: the message of a call that
     differs from one before in id, time and arguments alone is made by a :class:`Pattern`.
     """
 
@@ -42,11 +44,12 @@ class Submitter:
         app = self._app
         session = app.session
         now, parent = app.clock.now(), current.get()
-        if session.watched:
+        if session.watched():
             sent = await session.publish((self.build(call, now, parent),), composed=True)
             return self.handle_of(sent[0])
-        pattern = self._pattern(call, now, parent, self._patterns if parent is None else {}, lasting=True)
-        message = pattern.only or pattern.message(new_id(now), now, call.payload)
+        pattern, message = self._pattern(call, now, parent, self._patterns if parent is None else {})
+        if message is None:
+            message = pattern.message(new_id(now), now, call.payload)
         header = pattern.header
         session.check_size(header.task, len(message.header) + len(message.payload))
         await session.send((message,))
@@ -57,50 +60,48 @@ class Submitter:
         app = self._app
         session = app.session
         now, parent = app.clock.now(), current.get()
-        if session.watched:
-            envelopes: list[Envelope] = []
+        envelopes: list[Envelope] = []
+        if session.watched():
             for call in calls:
                 envelopes.append(self.build(call, now, parent))
                 if len(envelopes) % CHUNK == 0:
                     # Others on the loop get their turn in between.
                     await asyncio.sleep(0)
             return [self.handle_of(envelope) for envelope in await session.publish(envelopes, composed=True)]
-        # A first pass finds out all that is wrong with any of them; a second makes the messages, while the broker
-        # stores those before.
-        patterns: list[Pattern] = []
-        payloads: list[bytes] = []
+        # A first pass finds out all that is wrong with any of them, and gives them their ids in order; a second makes
+        # the messages, while the broker stores those before.
+        made: list[tuple[Pattern, str, bytes, Message | None]] = []
         known: _Patterns = {}
         largest = session.largest
-        pattern: Pattern | None = None
-        task: AnyTask | None = None
-        options: CallOptions | None = None
         for call in calls:
-            # Mostly the next call is like the last.
-            if pattern is None or call.task is not task or call.options is not options or call.host is not app:
-                pattern = self._pattern(call, now, parent, known)
-                task, options = call.task, call.options
-            payload = call.payload
-            if pattern.size + len(payload) > largest:
-                session.check_size(call.name, pattern.size + len(payload))
-            patterns.append(pattern)
-            payloads.append(payload)
-            if len(patterns) % CHUNK == 0:
+            pattern, sealed = self._pattern(call, now, parent, known)
+            if (size := pattern.size + len(call.payload)) > largest:
+                session.check_size(call.name, size)
+            made.append((pattern, new_id(now) if sealed is None else sealed.id, call.payload, sealed))
+            if len(made) % CHUNK == 0:
                 await asyncio.sleep(0)
-            if pattern.only is not None:
-                pattern = None
         handles: list[TaskHandle[Any]] = []
 
         def portions() -> Iterator[list[Message]]:
-            for start in range(0, len(patterns), CHUNK):
-                messages, part = [], slice(start, start + CHUNK)
-                for pattern, payload in zip(patterns[part], payloads[part], strict=True):
-                    message = pattern.only or pattern.message(new_id(now), now, payload)
+            for start in range(0, len(made), CHUNK):
+                messages, sending = [], app.clock.now()
+                for pattern, id, payload, sealed in made[start : start + CHUNK]:
                     header = pattern.header
+                    message = pattern.message(id, now, payload) if sealed is None else sealed
+                    if header.due_at is not None:
+                        # It was sealed when the call was taken, which may be a while ago.
+                        message = _delayed(message, header.due_at - sending)
                     messages.append(message)
-                    handles.append(_handle(id=message.id, task=header.task, app=app, header=header, enqueued_at=now))
+                    handles.append(_handle(id=id, task=header.task, app=app, header=header, enqueued_at=now))
                 yield messages
 
-        if len(patterns) <= CHUNK:
+        if session.watched():
+            # By a handler that was connected while the calls were taken.
+            for messages in portions():
+                envelopes += [unseal(message) for message in messages]
+                await asyncio.sleep(0)
+            await session.publish(envelopes, composed=True)
+        elif len(made) <= CHUNK:
             for messages in portions():
                 await session.send(messages)
         else:
@@ -122,22 +123,33 @@ class Submitter:
         return _handle(id=header.id, task=header.task, app=self._app, header=header, enqueued_at=header.enqueued_at)
 
     def _pattern(
-        self, call: TaskCall[Any], now: float, parent: TaskContext | None, known: _Patterns, *, lasting: bool = False
-    ) -> Pattern:
-        """The pattern of the call's message.
+        self, call: TaskCall[Any], now: float, parent: TaskContext | None, known: _Patterns
+    ) -> tuple[Pattern, Message | None]:
+        """The pattern of the call's message; of the first of its kind also the message, which had to be made to know.
 
-        ``known`` are those of calls by the same parent, and at the same time unless ``lasting``.
+        ``known`` are those of calls by the same parent, and made at the same time unless they are the lasting ones.
         """
-        task, options = call.task, call.options
-        last = None if task is None else known.get(task)
-        if last is not None and last[0] is options and call.host is self._app:
-            return last[1]
+        options, defaults = call.options, None if call.task is None else call.task.defaults
+        last = known.get(call.name)
+        if last is not None and last[0] is options and last[1] is defaults and call.host is self._app:
+            return last[2], None
         envelope = self.build(call, now, parent)
         header = envelope.header
-        message = seal(envelope, now=self._app.clock.now(), composed=True)
-        alone = header.due_at is not None or options.id is not None
-        if task is None or alone or (lasting and header.expires_at is not None):
-            return Pattern(header, message.header, only=message)
+        message = seal(envelope, now=now, composed=True)
         pattern = Pattern(header, message.header)
-        known[task] = options, pattern
-        return pattern
+        # No other message is like one with an id of its own, or one that is to wait.
+        alone = header.due_at is not None or options.id is not None
+        if not (defaults is None or alone or (known is self._patterns and header.expires_at is not None)):
+            known[call.name] = options, defaults, pattern
+        return pattern, message
+
+
+def _delayed(message: Message, delay: float) -> Message:
+    return _message(
+        id=message.id,
+        queue=message.queue,
+        priority=message.priority,
+        delay=max(0.0, delay),
+        header=message.header,
+        payload=message.payload,
+    )

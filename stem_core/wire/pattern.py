@@ -19,15 +19,13 @@ class Pattern:
     same, byte for byte; a property test stands for it.
     """
 
-    __slots__ = ("_encoded", "_moment", "_pieces", "header", "only", "size")
+    __slots__ = ("_encoded", "_moment", "_pieces", "header", "size")
 
-    def __init__(self, header: Header, encoded: bytes, *, only: Message | None = None) -> None:
-        """``header`` is that of a message which may start at once, with its bytes. It was made from checked options,
-        and its id for it alone: no other text in it holds the id by chance. Any other is the ``only`` one of its kind.
-        """
+    def __init__(self, header: Header, encoded: bytes) -> None:
+        """``header`` is that of the first message, with its bytes. It was made from checked options, and its id for it
+        alone: no other text in it holds the id by chance. One with an id of its own, or that is to wait, is no pattern
+        for others."""
         self.header = header
-        #: The only message of this pattern; None: :meth:`message` makes as many as are wanted.
-        self.only = only
         #: Bytes of the header, and of every other of the same time.
         self.size = len(encoded)
         self._encoded = encoded

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import tracemalloc
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 
 from stem_core.model import Message
 from stem_redis.bodies import milliseconds, pack
-from stem_redis.keys import Keys
+from stem_redis.keys import KEPT, Keys
 from stem_redis.packing import END, command, head, packed
 from stem_redis.publishing import Publisher
 
@@ -93,3 +94,25 @@ def test_scripts_get_what_their_heads_promise(messages: list[Message]) -> None:
         texts = [one if isinstance(one, bytes) else str(one).encode() for one in rest]
         wanted.append([name, str(len(names)).encode(), *names, *texts])
     assert store.commands.posted == wanted
+
+
+async def test_what_is_kept_of_queues_has_an_end() -> None:
+    store = FakeStore()
+    publisher = Publisher(store, Keys("ns"))  # type: ignore[arg-type]
+
+    async def publish(queues: range) -> None:
+        for queue in queues:
+            message = Message(id="a", queue=f"user.{queue}", priority=5, header=b"{}", payload=b"[]")
+            await publisher.publish([message])
+            await publisher.publish([message, message])
+            store.commands.posted.clear()
+
+    await publish(range(KEPT))
+    tracemalloc.start()
+    try:
+        await publish(range(KEPT, 3 * KEPT))
+        grown, _ = tracemalloc.get_traced_memory()
+        await publish(range(3 * KEPT, 6 * KEPT))
+        assert tracemalloc.get_traced_memory()[0] < grown + 100 * KEPT
+    finally:
+        tracemalloc.stop()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -14,7 +15,7 @@ from stem_core.client.session import CHUNK
 from stem_core.errors import InvalidOption, PayloadTooLarge
 from stem_core.model import Message
 from stem_core.settings.schema import AppSettings
-from stem_core.tasks import TaskCall, TaskContext, current
+from stem_core.tasks import TaskCall, TaskContext, TaskOptions, current
 from stem_core.testing.clock import FakeClock
 from stem_core.wire import seal, unseal
 from support.opened import fake_app
@@ -185,3 +186,80 @@ async def test_who_leaves_while_two_thousands_are_under_way_takes_both_along(app
         with pytest.raises(asyncio.CancelledError):
             await enqueueing
         assert ended == [CHUNK, CHUNK]
+
+
+async def test_a_call_by_a_former_name_is_sent_under_it(app) -> None:
+    task = app.task(name="t", aliases=["former"])(lambda: None)
+    async with app.open() as session:
+        session.broker = broker = Recorder()
+        for _ in range(2):
+            by_alias, by_name = await app.enqueue("former"), await task.enqueue()
+            assert (by_alias.task, by_name.task) == ("former", "t")
+        await app.enqueue_many([app.call("former"), task.call()])
+    assert [unseal(message).header.task for message in broker.sent] == ["former", "t"] * 3
+
+
+async def test_a_task_may_get_other_defaults_between_two_calls(app) -> None:
+    task = app.task(name="t")(lambda: None)
+    async with app.open() as session:
+        session.broker = broker = Recorder()
+        await task.enqueue()
+        task.defaults = TaskOptions(queue="mail", priority=9)
+        await task.enqueue()
+    assert [(message.queue, message.priority) for message in broker.sent] == [("default", 5), ("mail", 9)]
+
+
+async def test_ids_of_many_sort_as_their_calls(app) -> None:
+    first, second = app.task(name="a")(lambda: None), app.task(name="b")(lambda: None)
+    kinds = [first, first, second, first.options(priority=9), second, first, second.options(delay=1), first]
+    async with app.open():
+        made = [handle.id for handle in await app.enqueue_many(kind.call() for kind in kinds)]
+    assert made == sorted(made)
+
+
+async def test_a_delay_counts_from_the_call_of_enqueue_many(app) -> None:
+    task = app.task(name="t")(lambda: None)
+
+    def slowly() -> Iterator[TaskCall[Any]]:
+        for _ in range(2):
+            yield task.options(delay=30).call()
+            app.clock.advance(10)
+
+    async with app.open() as session:
+        session.broker = broker = Recorder()
+        await app.enqueue_many(slowly())
+    assert [message.delay for message in broker.sent] == [10.0, 10.0]
+
+
+async def test_who_connects_a_handler_while_calls_are_taken_sees_them_all(app) -> None:
+    task = app.task(name="t")(lambda _n: None)
+    seen = []
+
+    def connecting() -> Iterator[TaskCall[Any]]:
+        yield task.call(0)
+        app.signals.before_task_publish.connect(lambda event: seen.append(event.envelope.payload))
+        yield task.call(1)
+
+    async with app.open():
+        await app.enqueue_many(connecting())
+    assert seen == [b"[[0],{}]", b"[[1],{}]"]
+
+
+@pytest.mark.parametrize("count", [1, 3 * CHUNK])
+async def test_who_connects_a_handler_during_publishing_is_told_what_was_stored(app, count) -> None:
+    task = app.task(name="t")(lambda: None)
+    seen = []
+
+    class Connecting(Recorder):
+        async def publish(self, messages: Any) -> None:
+            await super().publish(messages)
+            if len(self.sent) == count:
+                app.signals.after_task_publish.connect(lambda event: seen.append(event.envelope))
+
+    async with app.open() as session:
+        session.broker = broker = Connecting()
+        if count == 1:
+            await task.enqueue()
+        else:
+            await app.enqueue_many([task.call()] * count)
+    assert seen[-1] == unseal(broker.sent[-1])

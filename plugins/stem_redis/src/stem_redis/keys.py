@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable
+
+#: Of so many queues what was made of their names is kept. Who has one for each of his users must not fill the memory.
+KEPT = 1024
 
 #: The keys of a queue, in the order in which scripts get them; the streams of priorities 0 to 9 follow.
 QUEUE_KEYS = ("levels", "delayed", "leases", "suspects", "aside", "dead", "settled", "wake", "offers")
@@ -28,16 +32,8 @@ class Keys:
         self._news = f"{namespace}:news:"
         self._session = f"{namespace}:session:"
         self._version = f"{shared}version".encode()
-        self._of_queue: dict[str, tuple[bytes, ...]] = {}
-
-    def queue(self, name: str) -> tuple[bytes, ...]:
-        """All keys of one queue: those of :data:`QUEUE_KEYS`, then the streams."""
-        keys = self._of_queue.get(name)
-        if keys is None:
-            tag = f"{{{self.namespace}:{name}}}:"
-            names = (*QUEUE_KEYS, *(f"p{priority}" for priority in range(10)))
-            keys = self._of_queue[name] = tuple(f"{tag}{one}".encode() for one in names)
-        return keys
+        #: All keys of one queue: those of :data:`QUEUE_KEYS`, then the streams.
+        self.queue = functools.lru_cache(KEPT)(functools.partial(_of_queue, namespace))
 
     def head(self, *queues: str) -> tuple[bytes, ...]:
         """What every script of these queues gets first: index, names, the keys of each queue."""
@@ -93,6 +89,11 @@ class Keys:
     def session(self, id: str) -> bytes:
         """Where a session is told of results it waits for. No key."""
         return f"{self._session}{id}".encode()
+
+
+def _of_queue(namespace: str, name: str) -> tuple[bytes, ...]:
+    tag = f"{{{namespace}:{name}}}:"
+    return tuple(f"{tag}{one}".encode() for one in (*QUEUE_KEYS, *(f"p{priority}" for priority in range(10))))
 
 
 LEVELS, DELAYED, LEASES, ASIDE, WAKE, OFFERS = (

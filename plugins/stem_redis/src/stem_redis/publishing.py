@@ -7,13 +7,14 @@ pay a turn of the loop for each, 5 us of 60.
 from __future__ import annotations
 
 import asyncio
+import functools
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from typing import Any
 
 from stem_core.model import MAX_PRIORITY, MIN_PRIORITY, Message
 from stem_redis.bodies import milliseconds, pack
 from stem_redis.connection import OnReply
-from stem_redis.keys import Keys
+from stem_redis.keys import KEPT, Keys
 from stem_redis.packing import END, head, packed
 from stem_redis.store import Store
 
@@ -84,9 +85,9 @@ class Publisher:
         self._store = store
         self._keys = keys
         self._loop = asyncio.get_running_loop()
-        #: What ``publish_one`` gets, by queue and priority; the keys that ``publish`` gets first, by queue.
-        self._places: dict[tuple[str, int], _Place] = {}
-        self._heads: dict[str, tuple[int, bytes]] = {}
+        #: What messages of a queue and priority have in common; the keys that ``publish`` gets first for a queue.
+        self._place = functools.lru_cache(KEPT)(functools.partial(_Place, keys))
+        self._head = functools.lru_cache(KEPT)(functools.partial(_head, keys))
         self._batch: _Batch | None = None
         #: How many batches were sent and are not stored yet.
         self._under_way = 0
@@ -144,7 +145,7 @@ class Publisher:
         if first.delay > 0:
             self._send_some(batch, messages)
             return
-        place = self._places.get((first.queue, first.priority)) or self._place(first)
+        place = self._place(first.queue, first.priority)
         send = self._send_one if len(messages) == 1 else self._send_alike
         if not send(place, messages, stored):
             self._send_some(batch, messages)
@@ -169,14 +170,9 @@ class Publisher:
         parts += bodies
         return self._store.commands.post("publish_alike", keys + 4 + len(messages), parts, stored)
 
-    def _place(self, message: Message) -> _Place:
-        place = _Place(self._keys, message.queue, message.priority)
-        self._places[message.queue, message.priority] = place
-        return place
-
     def _send_some(self, batch: _Batch, messages: Sequence[Message]) -> None:
         queue = messages[0].queue
-        count, keys = self._heads.get(queue) or self._head(queue)
+        count, keys = self._head(queue)
         outcome = self._keys.outcome("")
         outcomes: list[bytes] = []
         arguments: list[bytes] = [packed(queue)]
@@ -190,11 +186,6 @@ class Publisher:
             task = self._loop.create_task(self._send_later(batch, messages))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
-
-    def _head(self, queue: str) -> tuple[int, bytes]:
-        keys = self._keys.head(queue)
-        self._heads[queue] = known = len(keys), packed(*keys)
-        return known
 
     def _stored(self) -> None:
         self._under_way -= 1
@@ -212,6 +203,11 @@ class Publisher:
         """Let what is under way come to its end."""
         if self._tasks:
             await asyncio.wait(self._tasks)
+
+
+def _head(keys: Keys, queue: str) -> tuple[int, bytes]:
+    of_queue = keys.head(queue)
+    return len(of_queue), packed(*of_queue)
 
 
 def _portions(messages: Sequence[Message]) -> Iterator[Sequence[Message]]:
