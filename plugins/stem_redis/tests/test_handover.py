@@ -276,3 +276,45 @@ class TestNotTaken:
         offer.at -= UNCONFIRMED
         (one,) = await worker.receive(DEFAULT, 10, LEASE)
         assert (one.message.id, one.crashes, one.receipt.run) == ("a", 0, 2)
+
+
+class TestConnections:
+    """Either may be lost at any moment, or be forbidden."""
+
+    @pytest.mark.parametrize("protocol", [2, 3])
+    async def test_a_user_who_may_not_listen_claims_when_woken(
+        self,
+        open_redis: OpenRedis,
+        start_server: Callable[..., RedisServer],
+        caplog: pytest.LogCaptureFixture,
+        protocol: int,
+    ) -> None:
+        server = start_server()
+        server.command("ACL", "SETUSER", "stem", "on", ">hunter2", "~*", "+@all", "resetchannels")
+        url = f"redis+unix://stem:hunter2@{server.path}"
+        async with open_redis(url=url, settings=RedisSettings(protocol=protocol)) as opened:
+            for _ in range(3):
+                assert await claim(opened.broker) == []
+                await opened.broker.wait_for_work(DEFAULT, 0.1)
+            assert server.info("stats", "total_connections_received") < 20
+            assert [record for record in caplog.records if record.name == "asyncio"] == []
+            wait = asyncio.create_task(opened.broker.wait_for_work(DEFAULT, 60.0))
+            await asyncio.sleep(0)
+            await opened.broker.publish([message("a")])
+            await wait
+            assert ids(await claim(opened.broker)) == ["a"]
+
+    async def test_a_user_who_may_not_publish_on_the_channel_wakes_who_waits(
+        self, open_redis: OpenRedis, start_server: Callable[..., RedisServer]
+    ) -> None:
+        server = start_server()
+        server.command("ACL", "SETUSER", "stem", "on", ">hunter2", "~*", "+@all", "resetchannels")
+        async with (
+            open_redis(url=server.url) as worker,
+            open_redis(url=f"redis+unix://stem:hunter2@{server.path}") as producer,
+        ):
+            wait = await waiting(server, worker.broker)
+            await producer.broker.publish([message("a")])
+            await wait
+            assert server.command("EXISTS", "{test:default}:aside") == b":0\r\n"
+            assert ids(await claim(worker.broker)) == ["a"]
