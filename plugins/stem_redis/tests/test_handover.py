@@ -164,6 +164,17 @@ class TestHandingOver:
         assert server.command("HEXISTS", "{test:default}:aside", "large") == b":0\r\n"
         assert ids(await claim(worker)) == ["large"]
 
+    async def test_what_is_published_behind_a_large_message_is_not_handed_over_before_it(
+        self, brokers: list[RedisBroker], server: RedisServer
+    ) -> None:
+        worker, _, producer = brokers
+        wait = await waiting(server, worker)
+        await producer.publish([message("large", payload=b"x" * 20_000)])
+        await producer.publish([message("small")])
+        assert server.command("HLEN", "{test:default}:aside") == b":0\r\n"
+        await wait
+        assert ids([*await claim(worker), *await claim(worker)]) == ["large", "small"]
+
 
 class TestNotTaken:
     """The session was handed a message, and does not receive it."""

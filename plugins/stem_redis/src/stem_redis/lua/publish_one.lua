@@ -58,6 +58,9 @@ if not entry then
 end
 redis.call('HSET', KEYS[1], id, '|R|' .. ARGV[1] .. '|' .. ARGV[3] .. '|' .. entry .. '|0|1|0||' .. since .. '||')
 -- As Q.ring does.
+if offered and #offered > 0 then
+  redis.call('ZREMRANGEBYSCORE', KEYS[8], '(0', '+inf')
+end
 if redis.call('LLEN', KEYS[4]) == 0 then
   redis.call('RPUSH', KEYS[4], 1)
   redis.call('PEXPIRE', KEYS[4], 5000)
