@@ -49,10 +49,11 @@ class Claimer:
         without learning of it."""
         if limit <= 0 or not subscription.queues:
             return []
-        if self._handover.waiting and (handed := self._handover.take(subscription, limit, lease)):
-            return handed
+        # Without a connection nothing that was handed over could be confirmed.
         connection = self._store.commands.connection or await self._store.commands.open()
         assert connection is not None
+        if self._handover.waiting and (handed := self._handover.take(subscription, limit, lease)):
+            return handed
         if self._unsure:
             await self._recover(lease)
         if self._recovered:
@@ -82,9 +83,10 @@ class Claimer:
         queues = subscription.queues
         serial = f"{self._session}.{next(self._claims)}"
         numbers = {queue: number for number, queue in enumerate(queues, 1)}
+        back, made = self._handover.before_claim(queues)
         arguments: list[Argument] = [
-            math.ceil(lease * 1000), max(0, suspects), serial, limit, *self._handover.before_claim(queues),
-            len(queues), *queues,
+            math.ceil(lease * 1000), max(0, suspects), serial, limit, back.text if back else b"",
+            made.text if made else b"", len(queues), *queues,
         ]  # fmt: skip
         for queue, most in subscription.plan(limit):
             arguments += (numbers[queue], most)
@@ -92,13 +94,11 @@ class Claimer:
             now, again, left, granted, handed = await self._store.run(
                 "claim", self._keys.head(*queues), arguments, urgent=True
             )
-        except StoreUnavailable:
+        except (StoreUnavailable, asyncio.CancelledError):
             self._unsure[serial] = queues
+            self._handover.end_wait()
             raise
-        except asyncio.CancelledError:
-            self._unsure[serial] = queues
-            raise
-        if unheard := self._handover.after_claim(bool(granted), bool(handed)):
+        if unheard := self._handover.after_claim(back, made, granted=bool(granted), handed=bool(handed)):
             serial, offered = unheard
             self._unsure[serial] = offered
         at = now / 1000
@@ -155,11 +155,11 @@ class Claimer:
         left = deadline - self._loop.time()
         if left <= 0 or self._handover.waiting:
             return
-        self._handover.offer(queues, left)
+        self._handover.begin_wait(queues)
         try:
             await self._doorbell.wait(wake_keys([self._keys.wake(queue) for queue in queues]), left)
         finally:
-            self._handover.waited()
+            self._handover.end_wait()
 
     async def _look(self, queues: Sequence[str]) -> float | None:
         """When there is something to receive in the loop's time; None for unknown."""

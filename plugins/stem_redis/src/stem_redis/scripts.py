@@ -12,8 +12,7 @@ from stem_core.model._value import value
 #: The scripts by name. ``clock``, ``queue`` and ``outcome`` are parts that others use.
 NAMES = (
     "publish", "publish_one", "claim", "recover", "settle", "extend", "look", "depth", "fetch", "peek", "drop",
-    "replay", "move", "record", "results", "await", "forget", "state", "send", "place", "news", "offer", "confirm",
-    "withdraw",
+    "replay", "move", "record", "results", "await", "forget", "state", "send", "place", "news", "confirm", "withdraw",
 )  # fmt: skip
 
 
