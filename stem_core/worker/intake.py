@@ -234,7 +234,10 @@ class Intake:
         try:
             await self._broker.wait_for_work(wanted, IDLE_WAIT)
         except asyncio.CancelledError:
-            if not self._woken.is_set() or (sleeper is not None and sleeper.uncancel()):
+            if self._woken.is_set() and sleeper is not None:
+                sleeper.uncancel()
+            # Else it was woken, or the broker cancelled something of its own.
+            if _cancelled():
                 raise
         except Exception:
             # The hint failed; the next claim tells whether the broker did.
