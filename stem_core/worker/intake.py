@@ -236,9 +236,9 @@ class Intake:
         except asyncio.CancelledError:
             if self._woken.is_set() and sleeper is not None:
                 sleeper.uncancel()
-            # Else it was woken, or the broker cancelled something of its own.
             if _cancelled():
                 raise
+            # Woken, or the broker has cancelled something of its own.
         except Exception:
             # The hint failed; the next claim tells whether the broker did.
             await self._sleep_on(asyncio.sleep(0.1))
