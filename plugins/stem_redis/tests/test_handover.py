@@ -247,6 +247,16 @@ class TestNotTaken:
         assert (one.message.id, one.crashes, one.receipt.run) == ("a", 0, 1)
         assert kinds(await worker.settle([Settlement(receipt=one.receipt, action=ACK)])) == ["done"]
 
+    async def test_calls_at_once_find_what_was_lost_once(self, brokers: list[RedisBroker]) -> None:
+        worker, _, producer = brokers
+        await producer.publish(messages(3))
+        granted = [one for _ in range(3) for one in await worker.receive(DEFAULT, 1, LEASE)]
+        # As if none of the replies had come.
+        claims = [one.receipt.token.rsplit("/", 1)[1].removesuffix(".1") for one in granted]
+        worker._claimer._unsure = dict.fromkeys(claims, DEFAULT.queues)
+        found = await asyncio.gather(*(worker.receive(DEFAULT, 10, LEASE) for _ in range(3)))
+        assert sorted(ids([one for some in found for one in some])) == sorted(ids(granted))
+
     async def test_a_wait_that_was_left_gives_it_back_at_once(
         self, brokers: list[RedisBroker], server: RedisServer
     ) -> None:

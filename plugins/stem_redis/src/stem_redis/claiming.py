@@ -122,20 +122,31 @@ class Claimer:
             self._left[queues[number - 1]] = _suspects(suspects)
 
     async def _recover(self, lease: float) -> None:
-        for serial, queues in list(self._unsure.items()):
-            for queue in queues:
-                cursor: Argument = 0
-                while True:
-                    now, cursor, granted = await self._store.run(
-                        "recover", self._keys.head(queue), [math.ceil(lease * 1000), queue, serial, cursor]
-                    )
-                    self._recovered += [
-                        delivery(queue, granted[n], granted[n + 1], granted[n + 2], now / 1000)
-                        for n in range(0, len(granted), 3)
-                    ]
-                    if cursor == b"0":
-                        break
-            del self._unsure[serial]
+        while self._unsure:
+            # Out of there first: a call beside this one would find the same once more.
+            serial, queues = self._unsure.popitem()
+            for place, queue in enumerate(queues):
+                try:
+                    found = await self._granted_to(serial, queue, lease)
+                except (StoreUnavailable, asyncio.CancelledError):
+                    self._unsure[serial] = queues[place:]
+                    raise
+                self._recovered += found
+
+    async def _granted_to(self, serial: str, queue: str, lease: float) -> list[Delivery]:
+        """What a claim was granted of one queue."""
+        found: list[Delivery] = []
+        cursor: Argument = 0
+        while True:
+            now, cursor, granted = await self._store.run(
+                "recover", self._keys.head(queue), [math.ceil(lease * 1000), queue, serial, cursor]
+            )
+            found += [
+                delivery(queue, granted[n], granted[n + 1], granted[n + 2], now / 1000)
+                for n in range(0, len(granted), 3)
+            ]
+            if cursor == b"0":
+                return found
 
     async def wait(self, subscription: Subscription, timeout: float) -> None:
         """Return when there may be something, after ``timeout`` seconds, or after a second."""
