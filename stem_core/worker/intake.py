@@ -234,8 +234,11 @@ class Intake:
         try:
             await self._broker.wait_for_work(wanted, IDLE_WAIT)
         except asyncio.CancelledError:
-            if not self._woken.is_set() or (sleeper is not None and sleeper.uncancel()):
+            if self._woken.is_set() and sleeper is not None:
+                sleeper.uncancel()
+            if _cancelled():
                 raise
+            # Woken, or the broker has cancelled something of its own.
         except Exception:
             # The hint failed; the next claim tells whether the broker did.
             await self._sleep_on(asyncio.sleep(0.1))

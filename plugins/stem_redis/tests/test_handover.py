@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from typing import Any
 
 import pytest
 
@@ -17,7 +18,7 @@ from stem_redis.settings import RedisSettings
 from support.redis_server import RedisServer
 
 OpenRedis = Callable[..., AbstractAsyncContextManager[OpenedStore]]
-DEFAULT = Subscription.of("default")
+DEFAULT, BOTH = Subscription.of("default"), Subscription.of("default", "other")
 #: As in publish_one.lua, in seconds.
 UNCONFIRMED = 2.0
 
@@ -46,10 +47,11 @@ def calls(server: RedisServer, command: str) -> int:
 
 
 async def waiting(server: RedisServer, broker: Broker, subscription: Subscription = DEFAULT) -> asyncio.Task[None]:
-    """A wait that has made its offer."""
+    """A wait behind a claim that has made an offer."""
     before = {queue: offers(server, queue) for queue in subscription.queues}
     for _ in range(200):
         # Not before the server knows that the session listens.
+        assert await broker.receive(subscription, 10, LEASE) == []
         wait = asyncio.create_task(broker.wait_for_work(subscription, 60.0))
         await asyncio.sleep(0.01)
         assert not wait.done()
@@ -67,7 +69,6 @@ def offers(server: RedisServer, queue: str = "default") -> int:
 
 async def handed(server: RedisServer, worker: Broker, producer: Broker, id: str) -> None:
     """The producer hands a message to the worker, whose wait ends."""
-    assert await claim(worker) == []
     wait = await waiting(server, worker)
     before = calls(server, "rpush")
     await producer.publish([message(id)])
@@ -135,8 +136,6 @@ class TestHandingOver:
         self, brokers: list[RedisBroker], server: RedisServer
     ) -> None:
         *workers, producer = brokers
-        for worker in workers:
-            assert await claim(worker) == []
         waits = [await waiting(server, worker) for worker in workers]
         for id in ("a", "b"):
             await producer.publish([message(id)])
@@ -170,7 +169,6 @@ class TestHandingOver:
 
     async def test_what_waits_already_goes_first(self, brokers: list[RedisBroker], server: RedisServer) -> None:
         worker, _, producer = brokers
-        assert await claim(worker) == []
         wait = await waiting(server, worker)
         await producer.publish(messages(3, priority=9))
         await producer.publish([message("later", priority=1)])
@@ -179,12 +177,40 @@ class TestHandingOver:
 
     async def test_a_large_message_is_claimed(self, brokers: list[RedisBroker], server: RedisServer) -> None:
         worker, _, producer = brokers
-        assert await claim(worker) == []
         wait = await waiting(server, worker)
         await producer.publish([message("large", payload=b"x" * 20_000)])
         await wait
         assert server.command("HEXISTS", "{test:default}:aside", "large") == b":0\r\n"
         assert ids(await claim(worker)) == ["large"]
+
+    async def test_what_is_published_behind_a_large_message_is_not_handed_over_before_it(
+        self, brokers: list[RedisBroker], server: RedisServer
+    ) -> None:
+        worker, _, producer = brokers
+        wait = await waiting(server, worker)
+        await producer.publish([message("large", payload=b"x" * 20_000)])
+        await producer.publish([message("small")])
+        assert server.command("HLEN", "{test:default}:aside") == b":0\r\n"
+        await wait
+        assert ids([*await claim(worker), *await claim(worker)]) == ["large", "small"]
+
+    async def test_an_offer_for_several_queues_outlives_a_claim_of_one_of_them(
+        self, brokers: list[RedisBroker], server: RedisServer
+    ) -> None:
+        """So a worker asks whose queues have slots of their own."""
+        worker, _, producer = brokers
+        wait = await waiting(server, worker, BOTH)
+        wait.cancel()
+        for n in range(3):
+            assert await worker.receive(BOTH.turned(n), 10, LEASE) == []
+            assert await worker.receive(Subscription.of("other"), 10, LEASE) == []
+            wait = asyncio.create_task(worker.wait_for_work(BOTH, 60.0))
+            await asyncio.sleep(0.01)
+            # One a session; nobody knows of another, so what is handed over on it would lie there.
+            assert [offers(server, queue) for queue in BOTH.queues] == [1, 1]
+            await producer.publish([message(f"job-{n}")])
+            await wait
+            assert ids(await worker.receive(BOTH, 10, LEASE)) == [f"job-{n}"]
 
 
 class TestNotTaken:
@@ -194,7 +220,6 @@ class TestNotTaken:
         self, brokers: list[RedisBroker], server: RedisServer, clock: FakeClock
     ) -> None:
         worker, other, producer = brokers
-        assert await claim(worker) == []
         wait = await waiting(server, worker)
         # As if the process was stopped: it reads nothing.
         worker._store.ears._wanted[worker._claimer._handover._channel].clear()
@@ -224,7 +249,6 @@ class TestNotTaken:
         self, brokers: list[RedisBroker], server: RedisServer
     ) -> None:
         worker, other, producer = brokers
-        assert await claim(worker) == []
         wait = await waiting(server, worker)
         await worker._store.ears.close()
         channel = worker._claimer._handover._channel
@@ -237,7 +261,6 @@ class TestNotTaken:
         self, brokers: list[RedisBroker], server: RedisServer
     ) -> None:
         worker, _, producer = brokers
-        assert await claim(worker) == []
         wait = await waiting(server, worker)
         worker._store.ears._wanted[worker._claimer._handover._channel].clear()
         await producer.publish([message("a")])
@@ -245,6 +268,16 @@ class TestNotTaken:
         (one,) = await worker.receive(DEFAULT, 10, LEASE)
         assert (one.message.id, one.crashes, one.receipt.run) == ("a", 0, 1)
         assert kinds(await worker.settle([Settlement(receipt=one.receipt, action=ACK)])) == ["done"]
+
+    async def test_calls_at_once_find_what_was_lost_once(self, brokers: list[RedisBroker]) -> None:
+        worker, _, producer = brokers
+        await producer.publish(messages(3))
+        granted = [one for _ in range(3) for one in await worker.receive(DEFAULT, 1, LEASE)]
+        # As if none of the replies had come.
+        claims = [one.receipt.token.rsplit("/", 1)[1].removesuffix(".1") for one in granted]
+        worker._claimer._unsure = dict.fromkeys(claims, DEFAULT.queues)
+        found = await asyncio.gather(*(worker.receive(DEFAULT, 10, LEASE) for _ in range(3)))
+        assert sorted(ids([one for some in found for one in some])) == sorted(ids(granted))
 
     async def test_a_wait_that_was_left_gives_it_back_at_once(
         self, brokers: list[RedisBroker], server: RedisServer
@@ -261,7 +294,6 @@ class TestNotTaken:
 
     async def test_who_has_left_a_wait_is_handed_nothing(self, brokers: list[RedisBroker], server: RedisServer) -> None:
         worker, other, producer = brokers
-        assert await claim(worker) == []
         wait = await waiting(server, worker)
         wait.cancel()
         await until(lambda: offers(server) == 0)
@@ -282,13 +314,11 @@ class TestNotTaken:
         self, brokers: list[RedisBroker], server: RedisServer
     ) -> None:
         worker, other, producer = brokers
-        both = Subscription.of("default", "paused")
-        assert await worker.receive(both, 10, LEASE) == []
-        wait = await waiting(server, worker, both)
-        await producer.publish([message("a", queue="paused")])
+        wait = await waiting(server, worker, BOTH)
+        await producer.publish([message("a", queue="other")])
         await wait
         assert await claim(worker) == []
-        assert ids(await other.receive(both, 10, LEASE)) == ["a"]
+        assert ids(await other.receive(BOTH, 10, LEASE)) == ["a"]
 
     async def test_who_stood_still_claims_it_anew(self, brokers: list[RedisBroker], server: RedisServer) -> None:
         worker, _, producer = brokers
@@ -298,3 +328,108 @@ class TestNotTaken:
         offer.at -= UNCONFIRMED
         (one,) = await worker.receive(DEFAULT, 10, LEASE)
         assert (one.message.id, one.crashes, one.receipt.run) == ("a", 0, 2)
+
+    async def test_what_comes_after_the_offer_was_taken_back_is_given_back(
+        self, brokers: list[RedisBroker], server: RedisServer
+    ) -> None:
+        worker, other, producer = brokers
+        wait = await waiting(server, worker)
+        handover, late = worker._claimer._handover, list[bytes]()
+        worker._store.ears._wanted[handover._channel] = {late.append}
+        await producer.publish([message("a")])
+        await until(lambda: bool(late))
+        wait.cancel()
+        await until(lambda: server.command("EXISTS", "{test:default}:offers") == b":0\r\n")
+        assert await claim(other) == []
+        handover._heard(late[0])
+        await until(lambda: server.command("HLEN", "{test:default}:aside") == b":0\r\n")
+        assert [(one.message.id, one.crashes) for one in await claim(other)] == [("a", 0)]
+
+    async def test_what_comes_before_the_claim_that_made_the_offer_has_ended_does_not_lie_there(
+        self, brokers: list[RedisBroker], server: RedisServer, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        worker, _, producer = brokers
+        (await waiting(server, worker)).cancel()
+        run = worker._store.run
+
+        async def slow(*call: Any, **options: Any) -> Any:
+            reply = await run(*call, **options)
+            await producer.publish([message("a")])
+            await until(lambda: server.command("HLEN", "{test:default}:aside") == b":0\r\n")
+            return reply
+
+        with monkeypatch.context() as patch:
+            patch.setattr(worker._store, "run", slow)
+            assert await claim(worker) == []
+        async with asyncio.timeout(0.5):
+            await worker.wait_for_work(DEFAULT, 60.0)
+        assert ids(await claim(worker)) == ["a"]
+
+
+class TestConnections:
+    """Either may be lost at any moment, or be forbidden."""
+
+    async def test_without_a_connection_nothing_is_received_that_is_not_confirmed(
+        self, brokers: list[RedisBroker], server: RedisServer, clock: FakeClock
+    ) -> None:
+        worker, other, producer = brokers
+        await handed(server, worker, producer, "a")
+        connection = worker._store.commands.connection
+        assert connection is not None
+        connection.close()
+        assert ids(await worker.receive(DEFAULT, 10, LEASE)) == ["a"]
+        await until(lambda: b"|l|" in server.command("HGET", "{test}:jobs", "a"))
+        clock.advance(UNCONFIRMED)
+        assert await claim(other) == []
+
+    async def test_a_confirmation_that_is_lost_with_its_connection_is_sent_again(
+        self, brokers: list[RedisBroker], server: RedisServer, clock: FakeClock
+    ) -> None:
+        worker, other, producer = brokers
+        await handed(server, worker, producer, "a")
+        connection = worker._store.commands.connection
+        assert connection is not None
+        assert connection._transport is not None
+        connection._transport.abort()
+        assert ids(await worker.receive(DEFAULT, 10, LEASE)) == ["a"]
+        await until(lambda: b"|l|" in server.command("HGET", "{test}:jobs", "a"))
+        clock.advance(UNCONFIRMED)
+        assert await claim(other) == []
+
+    @pytest.mark.parametrize("protocol", [2, 3])
+    async def test_a_user_who_may_not_listen_claims_when_woken(
+        self,
+        open_redis: OpenRedis,
+        start_server: Callable[..., RedisServer],
+        caplog: pytest.LogCaptureFixture,
+        protocol: int,
+    ) -> None:
+        server = start_server()
+        server.command("ACL", "SETUSER", "stem", "on", ">hunter2", "~*", "+@all", "resetchannels")
+        url = f"redis+unix://stem:hunter2@{server.path}"
+        async with open_redis(url=url, settings=RedisSettings(protocol=protocol)) as opened:
+            for _ in range(3):
+                assert await claim(opened.broker) == []
+                await opened.broker.wait_for_work(DEFAULT, 0.1)
+            assert server.info("stats", "total_connections_received") < 20
+            assert [record for record in caplog.records if record.name == "asyncio"] == []
+            wait = asyncio.create_task(opened.broker.wait_for_work(DEFAULT, 60.0))
+            await asyncio.sleep(0)
+            await opened.broker.publish([message("a")])
+            await wait
+            assert ids(await claim(opened.broker)) == ["a"]
+
+    async def test_a_user_who_may_not_publish_on_the_channel_wakes_who_waits(
+        self, open_redis: OpenRedis, start_server: Callable[..., RedisServer]
+    ) -> None:
+        server = start_server()
+        server.command("ACL", "SETUSER", "stem", "on", ">hunter2", "~*", "+@all", "resetchannels")
+        async with (
+            open_redis(url=server.url) as worker,
+            open_redis(url=f"redis+unix://stem:hunter2@{server.path}") as producer,
+        ):
+            wait = await waiting(server, worker.broker)
+            await producer.broker.publish([message("a")])
+            await wait
+            assert server.command("EXISTS", "{test:default}:aside") == b":0\r\n"
+            assert ids(await claim(worker.broker)) == ["a"]

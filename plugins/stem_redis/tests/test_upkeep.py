@@ -166,8 +166,9 @@ class TestCosts:
     ) -> None:
         assert await claim(broker) == []
         for _ in range(2):
-            # It makes its first offer when it knows that it is heard.
+            # It makes its first offer when it knows that it listens.
             await broker.wait_for_work(DEFAULT, 0.2)
+            assert await claim(broker) == []
         turns: list[tuple[int, int]] = []
         for _ in range(3):
             sent, before = sent_commands(server), commands(server)

@@ -301,6 +301,17 @@ class TestClaims:
             answer.set()
             await line.intake
 
+    @pytest.mark.parametrize("error", [asyncio.CancelledError(), RuntimeError("no hint")], ids=["cancelled", "error"])
+    async def test_a_wait_that_ends_by_itself_does_not_end_the_intake(self, app, error):
+        gate = Gate(app)
+        gate.open.set()
+        async with bench(app) as line:
+            line.faults.errors["wait_for_work"] = [error]
+            line.start_intake()
+            await until(lambda: line.faults.calls["wait_for_work"] == 2)
+            (handle,) = await publish(app, gate.task, 1)
+            assert await handle.result(1) == 0
+
     async def test_an_outage_is_a_state_that_ends_by_itself(self, app, caplog):
         caplog.set_level("INFO")
         gate = Gate(app)

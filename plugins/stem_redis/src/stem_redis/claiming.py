@@ -49,10 +49,11 @@ class Claimer:
         without learning of it."""
         if limit <= 0 or not subscription.queues:
             return []
-        if self._handover.waiting and (handed := self._handover.take(subscription, limit, lease)):
-            return handed
+        # Without a connection nothing that was handed over could be confirmed.
         connection = self._store.commands.connection or await self._store.commands.open()
         assert connection is not None
+        if self._handover.waiting and (handed := self._handover.take(subscription, limit, lease)):
+            return handed
         if self._unsure:
             await self._recover(lease)
         if self._recovered:
@@ -82,9 +83,10 @@ class Claimer:
         queues = subscription.queues
         serial = f"{self._session}.{next(self._claims)}"
         numbers = {queue: number for number, queue in enumerate(queues, 1)}
+        back, made = self._handover.before_claim(queues)
         arguments: list[Argument] = [
-            math.ceil(lease * 1000), max(0, suspects), serial, limit, *self._handover.before_claim(queues),
-            len(queues), *queues,
+            math.ceil(lease * 1000), max(0, suspects), serial, limit, back.text if back else b"",
+            made.text if made else b"", len(queues), *queues,
         ]  # fmt: skip
         for queue, most in subscription.plan(limit):
             arguments += (numbers[queue], most)
@@ -92,13 +94,11 @@ class Claimer:
             now, again, left, granted, handed = await self._store.run(
                 "claim", self._keys.head(*queues), arguments, urgent=True
             )
-        except StoreUnavailable:
+        except (StoreUnavailable, asyncio.CancelledError):
             self._unsure[serial] = queues
+            self._handover.end_wait()
             raise
-        except asyncio.CancelledError:
-            self._unsure[serial] = queues
-            raise
-        if unheard := self._handover.after_claim(bool(granted), bool(handed)):
+        if unheard := self._handover.after_claim(back, made, granted=bool(granted), handed=bool(handed)):
             serial, offered = unheard
             self._unsure[serial] = offered
         at = now / 1000
@@ -122,20 +122,31 @@ class Claimer:
             self._left[queues[number - 1]] = _suspects(suspects)
 
     async def _recover(self, lease: float) -> None:
-        for serial, queues in list(self._unsure.items()):
-            for queue in queues:
-                cursor: Argument = 0
-                while True:
-                    now, cursor, granted = await self._store.run(
-                        "recover", self._keys.head(queue), [math.ceil(lease * 1000), queue, serial, cursor]
-                    )
-                    self._recovered += [
-                        delivery(queue, granted[n], granted[n + 1], granted[n + 2], now / 1000)
-                        for n in range(0, len(granted), 3)
-                    ]
-                    if cursor == b"0":
-                        break
-            del self._unsure[serial]
+        while self._unsure:
+            # Out of there first: a call beside this one would find the same once more.
+            serial, queues = self._unsure.popitem()
+            for place, queue in enumerate(queues):
+                try:
+                    found = await self._granted_to(serial, queue, lease)
+                except (StoreUnavailable, asyncio.CancelledError):
+                    self._unsure[serial] = queues[place:]
+                    raise
+                self._recovered += found
+
+    async def _granted_to(self, serial: str, queue: str, lease: float) -> list[Delivery]:
+        """What a claim was granted of one queue."""
+        found: list[Delivery] = []
+        cursor: Argument = 0
+        while True:
+            now, cursor, granted = await self._store.run(
+                "recover", self._keys.head(queue), [math.ceil(lease * 1000), queue, serial, cursor]
+            )
+            found += [
+                delivery(queue, granted[n], granted[n + 1], granted[n + 2], now / 1000)
+                for n in range(0, len(granted), 3)
+            ]
+            if cursor == b"0":
+                return found
 
     async def wait(self, subscription: Subscription, timeout: float) -> None:
         """Return when there may be something, after ``timeout`` seconds, or after a second."""
@@ -155,11 +166,11 @@ class Claimer:
         left = deadline - self._loop.time()
         if left <= 0 or self._handover.waiting:
             return
-        self._handover.offer(queues, left)
+        self._handover.begin_wait(queues)
         try:
             await self._doorbell.wait(wake_keys([self._keys.wake(queue) for queue in queues]), left)
         finally:
-            self._handover.waited()
+            self._handover.end_wait()
 
     async def _look(self, queues: Sequence[str]) -> float | None:
         """When there is something to receive in the loop's time; None for unknown."""

@@ -87,7 +87,10 @@ class Ears:
                 connection.tell("SUBSCRIBE", *self._wanted)
             await asyncio.wait((connection.closed,))
 
-    def _on_push(self, reply: list[Any]) -> None:
+    def _on_push(self, reply: list[Any] | Exception) -> None:
+        if isinstance(reply, Exception):
+            # The user may not listen: nothing is ever confirmed, and who waits looks from time to time.
+            return
         kind, channel = reply[0], reply[1]
         if kind == b"message":
             text = reply[2]

@@ -87,7 +87,7 @@ class Keys:
         return f"{self._news}{channel}".encode()
 
     def session(self, id: str) -> bytes:
-        """Where a session is told of results it waits for. No key."""
+        """Where a session is told of results it waits for, or is sent what is handed over to it. No key."""
         return f"{self._session}{id}".encode()
 
 

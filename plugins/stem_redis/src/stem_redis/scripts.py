@@ -12,7 +12,7 @@ from stem_redis.packing import packed
 
 #: The scripts by name. ``clock``, ``since``, ``queue`` and ``outcome`` are parts that others use.
 NAMES = (
-    "publish", "publish_one", "publish_alike", "offer", "confirm", "withdraw", "claim", "recover", "settle", "extend",
+    "publish", "publish_one", "publish_alike", "confirm", "withdraw", "claim", "recover", "settle", "extend",
     "look", "depth", "fetch", "peek", "drop", "replay", "move", "record", "results", "await", "forget", "state", "send",
     "place", "news",
 )  # fmt: skip

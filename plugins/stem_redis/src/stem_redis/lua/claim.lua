@@ -1,12 +1,12 @@
 -- uses: clock queue
 -- frees
 -- Grant ready messages of several queues. KEYS: for each queue its own. ARGV: lease in milliseconds, suspects, serial,
--- limit, an offer to take back and one to make when nothing is granted (or nothing) with the milliseconds for which it
--- holds, number of queues, their names, then the steps of the plan: number of a queue, at most.
+-- limit, an offer to take back and one to make when nothing is granted (or nothing), number of queues, their names, then
+-- the steps of the plan: number of a queue, at most.
 -- Replies: now, when to look again (or false), the number of each queue in which suspects were left and those (id, rank,
 -- ...), for each delivery the number of its queue, token, meta, body, and 1 when something was handed over on the offer.
 local now = clock()
-local limit, count = tonumber(ARGV[4]), tonumber(ARGV[8])
+local limit, count = tonumber(ARGV[4]), tonumber(ARGV[7])
 local C = {
   now = now, since = string.format('%.0f', now), deadline = string.format('%.0f', now + ARGV[1]),
   suspects = tonumber(ARGV[2]), serial = ARGV[3], taken = 0, granted = {},
@@ -203,12 +203,12 @@ end
 
 local queues = {}
 for number = 1, count do
-  local queue = Q.open(2 + (number - 1) * Q.PER_QUEUE, ARGV[8 + number])
+  local queue = Q.open(2 + (number - 1) * Q.PER_QUEUE, ARGV[7 + number])
   queue.records, queue.deadlines, queue.size = {}, {}, 0
   queues[number] = queue
   Q.promote(queue, now)
 end
-for step = 9 + count, #ARGV, 2 do
+for step = 8 + count, #ARGV, 2 do
   local number = tonumber(ARGV[step])
   local queue, wanted = queues[number], math.min(tonumber(ARGV[step + 1]), limit - C.taken)
   if wanted > 0 and not queue.dry then
@@ -247,7 +247,7 @@ for number, queue in ipairs(queues) do
 end
 if ARGV[6] ~= '' and C.taken == 0 then
   for _, queue in ipairs(queues) do
-    Q.offer(queue, ARGV[6], now, ARGV[7])
+    Q.offer(queue, ARGV[6], now)
   end
 end
 return {now, again or false, left, C.granted, handed}

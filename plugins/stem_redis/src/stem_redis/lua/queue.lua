@@ -15,6 +15,8 @@ local Q = {
   JOBS = KEYS[1], QUEUES = KEYS[2], PER_QUEUE = 19, GROUP = 'stem', PORTION = 500,
   -- The most wakes that lie in a queue, and how long, in milliseconds.
   WAKES = 8, WAKE_TTL = 5000,
+  -- As long as a wait lasts at most, in milliseconds.
+  OFFER_TTL = 1000,
   -- Ranks of one priority are between a multiple of this and the next.
   BAND = 2 ^ 42,
 }
@@ -90,12 +92,12 @@ end
 
 -- Offers of those who wait and have nothing stand in a sorted set by the time at which they end, and below zero, by the
 -- time at which something was handed over on them, until they are taken back.
-function Q.offer(queue, offer, now, holds)
+function Q.offer(queue, offer, now)
   -- Where a wake lies there is something to claim.
   if redis.call('LLEN', queue.wake) == 0 then
     -- Those of sessions that are gone, of both kinds.
     redis.call('ZREMRANGEBYSCORE', queue.offers, 10000 - now, now - 10000)
-    redis.call('ZADD', queue.offers, now + holds, offer)
+    redis.call('ZADD', queue.offers, now + Q.OFFER_TTL, offer)
     redis.call('PEXPIRE', queue.offers, 10000)
   end
 end
