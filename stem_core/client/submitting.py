@@ -47,8 +47,11 @@ class Submitter:
         if session.watched():
             sent = await session.publish((self.build(call, now, parent),), composed=True)
             return self.handle_of(sent[0])
-        pattern, message = self._pattern(call, now, parent, self._patterns if parent is None else {})
-        if message is None:
+        known: _Patterns = self._patterns if parent is None else {}
+        pattern = self._known(call, known)
+        if pattern is None:
+            pattern, message = self._pattern(call, now, parent, known)
+        else:
             message = pattern.message(new_id(now), now, call.payload)
         header = pattern.header
         session.check_size(header.task, len(message.header) + len(message.payload))
@@ -68,31 +71,47 @@ class Submitter:
                     # Others on the loop get their turn in between.
                     await asyncio.sleep(0)
             return [self.handle_of(envelope) for envelope in await session.publish(envelopes, composed=True)]
-        # A first pass finds out all that is wrong with any of them, and gives them their ids in order; a second makes
-        # the messages, while the broker stores those before.
-        made: list[tuple[Pattern, str, bytes, Message | None]] = []
+        # A first pass finds out all that is wrong with any of them; a second makes the messages, while the broker
+        # stores those before.
+        patterns: list[Pattern] = []
+        payloads: list[bytes] = []
+        #: The ids of the first so many, in their order; the others get theirs when they are made.
+        ids: list[str] = []
+        #: Messages that had to be made to know their patterns, by their places.
+        sealed: dict[int, Message] = {}
         known: _Patterns = {}
         largest = session.largest
         for call in calls:
-            pattern, sealed = self._pattern(call, now, parent, known)
+            pattern = self._known(call, known)
+            if pattern is None:
+                ids += [new_id(now) for _ in range(len(patterns) - len(ids))]
+                pattern, message = self._pattern(call, now, parent, known)
+                sealed[len(ids)] = message
+                ids.append(message.id)
             if (size := pattern.size + len(call.payload)) > largest:
                 session.check_size(call.name, size)
-            made.append((pattern, new_id(now) if sealed is None else sealed.id, call.payload, sealed))
-            if len(made) % CHUNK == 0:
+            patterns.append(pattern)
+            payloads.append(call.payload)
+            if len(patterns) % CHUNK == 0:
                 await asyncio.sleep(0)
         handles: list[TaskHandle[Any]] = []
 
         def portions() -> Iterator[list[Message]]:
-            for start in range(0, len(made), CHUNK):
+            count = len(patterns)
+            for start in range(0, count, CHUNK):
                 messages, sending = [], app.clock.now()
-                for pattern, id, payload, sealed in made[start : start + CHUNK]:
+                for place in range(start, min(start + CHUNK, count)):
+                    pattern = patterns[place]
                     header = pattern.header
-                    message = pattern.message(id, now, payload) if sealed is None else sealed
-                    if header.due_at is not None:
+                    message = sealed.get(place)
+                    if message is None:
+                        id = ids[place] if place < len(ids) else new_id(now)
+                        message = pattern.message(id, now, payloads[place])
+                    elif header.due_at is not None:
                         # It was sealed when the call was taken, which may be a while ago.
                         message = _delayed(message, header.due_at - sending)
                     messages.append(message)
-                    handles.append(_handle(id=id, task=header.task, app=app, header=header, enqueued_at=now))
+                    handles.append(_handle(id=message.id, task=header.task, app=app, header=header, enqueued_at=now))
                 yield messages
 
         if session.watched():
@@ -101,7 +120,7 @@ class Submitter:
                 envelopes += [unseal(message) for message in messages]
                 await asyncio.sleep(0)
             await session.publish(envelopes, composed=True)
-        elif len(made) <= CHUNK:
+        elif len(patterns) <= CHUNK:
             for messages in portions():
                 await session.send(messages)
         else:
@@ -122,25 +141,28 @@ class Submitter:
         header = envelope.header
         return _handle(id=header.id, task=header.task, app=self._app, header=header, enqueued_at=header.enqueued_at)
 
+    def _known(self, call: TaskCall[Any], known: _Patterns) -> Pattern | None:
+        """The pattern of the call's message, if there was one like it."""
+        last = known.get(call.name)
+        if last is None or last[0] is not call.options or call.host is not self._app:
+            return None
+        return last[2] if call.task is not None and last[1] is call.task.defaults else None
+
     def _pattern(
         self, call: TaskCall[Any], now: float, parent: TaskContext | None, known: _Patterns
-    ) -> tuple[Pattern, Message | None]:
-        """The pattern of the call's message; of the first of its kind also the message, which had to be made to know.
+    ) -> tuple[Pattern, Message]:
+        """The pattern of the call's message, and the message itself, which has to be made to know.
 
         ``known`` are those of calls by the same parent, and made at the same time unless they are the lasting ones.
         """
-        options, defaults = call.options, None if call.task is None else call.task.defaults
-        last = known.get(call.name)
-        if last is not None and last[0] is options and last[1] is defaults and call.host is self._app:
-            return last[2], None
         envelope = self.build(call, now, parent)
         header = envelope.header
         message = seal(envelope, now=now, composed=True)
         pattern = Pattern(header, message.header)
         # No other message is like one with an id of its own, or one that is to wait.
-        alone = header.due_at is not None or options.id is not None
-        if not (defaults is None or alone or (known is self._patterns and header.expires_at is not None)):
-            known[call.name] = options, defaults, pattern
+        alone = header.due_at is not None or call.options.id is not None
+        if not (call.task is None or alone or (known is self._patterns and header.expires_at is not None)):
+            known[call.name] = call.options, call.task.defaults, pattern
         return pattern, message
 
 
