@@ -15,6 +15,7 @@ import attrs
 from stem_core.client.broadcasting import Sender
 from stem_core.client.deadlines import CallDeadlines
 from stem_core.client.layers import through
+from stem_core.client.portions import CHUNK, one_ahead
 from stem_core.clock import Clock
 from stem_core.contracts import Broker, Middleware, ResultBackend, StateStore
 from stem_core.errors import ConfigurationError, PayloadTooLarge, StoreUnavailable
@@ -30,8 +31,6 @@ logger = logging.getLogger("stem_core.client")
 
 T = TypeVar("T")
 
-#: The most messages that go to the broker in one call.
-CHUNK = 1_000
 #: How long the stores stay open for those who use them when the loop ends under all of them, in seconds.
 LAST_WORDS = 5.0
 
@@ -161,27 +160,6 @@ class Session:
         limit = self.broker.max_message_size
         if limit is not None and size > limit:
             raise PayloadTooLarge(task=task, size=size, limit=limit, of_the_broker=True)
-
-
-async def one_ahead(steps: Iterable[Coroutine[Any, Any, None]]) -> None:
-    """Run the steps in order, each beginning while the one before is under way, and so before the next is made:
-    neither who makes them nor who takes them waits for the other."""
-    under_way: list[asyncio.Task[None]] = []
-    try:
-        for step in steps:
-            under_way.append(asyncio.create_task(step))
-            # It begins in this turn of the loop, not when the next is made.
-            await asyncio.sleep(0)
-            if len(under_way) > 1:
-                await under_way[0]
-                del under_way[0]
-        for last in under_way:
-            await last
-    finally:
-        for task in under_way:
-            task.cancel()
-        # They have ended when this has; of two errors the first is told.
-        await asyncio.gather(*under_way, return_exceptions=True)
 
 
 @asynccontextmanager

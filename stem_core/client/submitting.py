@@ -6,9 +6,9 @@ import asyncio
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from stem_core.client.portions import CHUNK, one_ahead
 from stem_core.client.publisher import build_envelope
 from stem_core.client.results import TaskHandle
-from stem_core.client.session import CHUNK, one_ahead
 from stem_core.errors import InvalidOption
 from stem_core.model import Envelope, Message, constructor, new_id
 from stem_core.tasks import CallOptions, TaskCall, TaskContext, TaskOptions, current
@@ -16,6 +16,7 @@ from stem_core.wire import Pattern, seal, unseal
 
 if TYPE_CHECKING:
     from stem_core.client.app import Stem
+    from stem_core.client.session import Session
 
 R = TypeVar("R")
 
@@ -35,22 +36,22 @@ class Submitter:
     """
 
     def __init__(self, app: Stem) -> None:
-        self._app = app
+        self.app = app
         #: Of calls outside of other tasks that do not expire: those of another time differ in nothing else.
         self._patterns: _Patterns = {}
 
     async def one(self, call: TaskCall[R]) -> TaskHandle[R]:
         """As :meth:`Stem.submit`."""
-        app = self._app
+        app = self.app
         session = app.session
         now, parent = app.clock.now(), current.get()
         if session.watched():
             sent = await session.publish((self.build(call, now, parent),), composed=True)
             return self.handle_of(sent[0])
         known: _Patterns = self._patterns if parent is None else {}
-        pattern = self._known(call, known)
+        pattern = self.known_pattern(call, known)
         if pattern is None:
-            pattern, message = self._pattern(call, now, parent, known)
+            pattern, message = self.new_pattern(call, now, parent, known)
         else:
             message = pattern.message(new_id(now), now, call.payload)
         header = pattern.header
@@ -60,7 +61,7 @@ class Submitter:
 
     async def many(self, calls: Iterable[TaskCall[Any]]) -> list[TaskHandle[Any]]:
         """As :meth:`Stem.enqueue_many`."""
-        app = self._app
+        app = self.app
         session = app.session
         now, parent = app.clock.now(), current.get()
         envelopes: list[Envelope] = []
@@ -71,65 +72,24 @@ class Submitter:
                     # Others on the loop get their turn in between.
                     await asyncio.sleep(0)
             return [self.handle_of(envelope) for envelope in await session.publish(envelopes, composed=True)]
-        # A first pass finds out all that is wrong with any of them; a second makes the messages, while the broker
-        # stores those before.
-        patterns: list[Pattern] = []
-        payloads: list[bytes] = []
-        #: The ids of the first so many, in their order; the others get theirs when they are made.
-        ids: list[str] = []
-        #: Messages that had to be made to know their patterns, by their places.
-        sealed: dict[int, Message] = {}
-        known: _Patterns = {}
-        largest = session.largest
-        for call in calls:
-            pattern = self._known(call, known)
-            if pattern is None:
-                ids += [new_id(now) for _ in range(len(patterns) - len(ids))]
-                pattern, message = self._pattern(call, now, parent, known)
-                sealed[len(ids)] = message
-                ids.append(message.id)
-            if (size := pattern.size + len(call.payload)) > largest:
-                session.check_size(call.name, size)
-            patterns.append(pattern)
-            payloads.append(call.payload)
-            if len(patterns) % CHUNK == 0:
-                await asyncio.sleep(0)
-        handles: list[TaskHandle[Any]] = []
-
-        def portions() -> Iterator[list[Message]]:
-            count = len(patterns)
-            for start in range(0, count, CHUNK):
-                messages, sending = [], app.clock.now()
-                for place in range(start, min(start + CHUNK, count)):
-                    pattern = patterns[place]
-                    header = pattern.header
-                    message = sealed.get(place)
-                    if message is None:
-                        id = ids[place] if place < len(ids) else new_id(now)
-                        message = pattern.message(id, now, payloads[place])
-                    elif header.due_at is not None:
-                        # It was sealed when the call was taken, which may be a while ago.
-                        message = _delayed(message, header.due_at - sending)
-                    messages.append(message)
-                    handles.append(_handle(id=message.id, task=header.task, app=app, header=header, enqueued_at=now))
-                yield messages
-
+        taken = _Taken(self, now, parent)
+        await taken.take(calls, session)
         if session.watched():
             # By a handler that was connected while the calls were taken.
-            for messages in portions():
+            for messages in taken.portions():
                 envelopes += [unseal(message) for message in messages]
                 await asyncio.sleep(0)
             await session.publish(envelopes, composed=True)
-        elif len(patterns) <= CHUNK:
-            for messages in portions():
+        elif len(taken) <= CHUNK:
+            for messages in taken.portions():
                 await session.send(messages)
         else:
-            await one_ahead(session.send(messages) for messages in portions())
-        return handles
+            await one_ahead(session.send(messages) for messages in taken.portions())
+        return taken.handles
 
     def build(self, call: TaskCall[Any], now: float, parent: TaskContext | None, id: str | None = None) -> Envelope:
         """As :func:`build_envelope`, by the settings of the app."""
-        app = self._app
+        app = self.app
         if call.host is not app:
             raise InvalidOption("call", call.name, f"a call of a task of the app {app.name!r}; this is another app's")
         settings = app.runtime.settings.app
@@ -139,16 +99,16 @@ class Submitter:
     def handle_of(self, envelope: Envelope) -> TaskHandle[Any]:
         """The handle of what was sent, or will be."""
         header = envelope.header
-        return _handle(id=header.id, task=header.task, app=self._app, header=header, enqueued_at=header.enqueued_at)
+        return _handle(id=header.id, task=header.task, app=self.app, header=header, enqueued_at=header.enqueued_at)
 
-    def _known(self, call: TaskCall[Any], known: _Patterns) -> Pattern | None:
+    def known_pattern(self, call: TaskCall[Any], known: _Patterns) -> Pattern | None:
         """The pattern of the call's message, if there was one like it."""
         last = known.get(call.name)
-        if last is None or last[0] is not call.options or call.host is not self._app:
+        if last is None or last[0] is not call.options or call.host is not self.app:
             return None
         return last[2] if call.task is not None and last[1] is call.task.defaults else None
 
-    def _pattern(
+    def new_pattern(
         self, call: TaskCall[Any], now: float, parent: TaskContext | None, known: _Patterns
     ) -> tuple[Pattern, Message]:
         """The pattern of the call's message, and the message itself, which has to be made to know.
@@ -164,6 +124,70 @@ class Submitter:
         if not (call.task is None or alone or (known is self._patterns and header.expires_at is not None)):
             known[call.name] = call.options, call.task.defaults, pattern
         return pattern, message
+
+
+class _Taken:
+    """The calls of one ``enqueue_many``. First they are taken, which finds out all that is wrong with any of them; then
+    their messages are made a portion at a time, while the broker stores those before."""
+
+    def __init__(self, submitter: Submitter, now: float, parent: TaskContext | None) -> None:
+        self._submitter = submitter
+        self._now = now
+        self._parent = parent
+        self._patterns: list[Pattern] = []
+        self._payloads: list[bytes] = []
+        #: The ids of the first so many, in their order; the others get theirs when they are made.
+        self._ids: list[str] = []
+        #: Messages that had to be made to know their patterns, by their places.
+        self._sealed: dict[int, Message] = {}
+        #: Of the messages that were made.
+        self.handles: list[TaskHandle[Any]] = []
+
+    def __len__(self) -> int:
+        return len(self._patterns)
+
+    async def take(self, calls: Iterable[TaskCall[Any]], session: Session) -> None:
+        """Raises as :meth:`Stem.enqueue_many`."""
+        submitter, patterns, payloads, ids = self._submitter, self._patterns, self._payloads, self._ids
+        largest = session.largest
+        known: _Patterns = {}
+        for call in calls:
+            pattern = submitter.known_pattern(call, known)
+            if pattern is None:
+                ids += [new_id(self._now) for _ in range(len(patterns) - len(ids))]
+                pattern, message = submitter.new_pattern(call, self._now, self._parent, known)
+                self._sealed[len(ids)] = message
+                ids.append(message.id)
+            if (size := pattern.size + len(call.payload)) > largest:
+                session.check_size(call.name, size)
+            patterns.append(pattern)
+            payloads.append(call.payload)
+            if len(patterns) % CHUNK == 0:
+                # Others on the loop get their turn in between.
+                await asyncio.sleep(0)
+
+    def portions(self) -> Iterator[list[Message]]:
+        """At most :data:`CHUNK` messages each."""
+        for start in range(0, len(self._patterns), CHUNK):
+            yield self._make(range(start, min(start + CHUNK, len(self._patterns))))
+
+    def _make(self, places: range) -> list[Message]:
+        patterns, payloads, ids, now = self._patterns, self._payloads, self._ids, self._now
+        app, handles, messages = self._submitter.app, self.handles, []
+        sending = app.clock.now()
+        for place in places:
+            pattern = patterns[place]
+            header = pattern.header
+            message = self._sealed.get(place)
+            if message is None:
+                id = ids[place] if place < len(ids) else new_id(now)
+                message = pattern.message(id, now, payloads[place])
+            elif header.due_at is not None:
+                # It was sealed when the call was taken, which may be a while ago.
+                message = _delayed(message, header.due_at - sending)
+            messages.append(message)
+            handles.append(_handle(id=message.id, task=header.task, app=app, header=header, enqueued_at=now))
+        return messages
 
 
 def _delayed(message: Message, delay: float) -> Message:
