@@ -95,9 +95,9 @@ class Intake:
         self._wants_room = False
         #: The last claim was not to bring a suspect, because one was held.
         self._left_suspects = False
-        #: The claim that is under way, or was last; its answer is not there yet while ``_asking``.
+        #: The look that is under way, or was last; and when it asked, in the loop's time, while there is no answer yet.
         self._claiming: asyncio.Task[_Look] | None = None
-        self._asking = False
+        self._asked: float | None = None
         #: Set while the last claim found nothing and nothing is held: there is no work here now.
         self.idle = asyncio.Event()
 
@@ -207,14 +207,20 @@ class Intake:
         self._slots.start_waiting()
         try:
             while not claim.done():
-                await asyncio.wait((claim,), timeout=self._call_timeout)
-                if self._asking and not self.failing:
+                late = self._late()
+                await asyncio.wait((claim,), timeout=-late if late < 0 else self._call_timeout)
+                if self._late() >= 0 and not self.failing:
                     self.failing = True
                     logger.warning("the broker has not answered a claim for %g s, waiting on", self._call_timeout)
         except asyncio.CancelledError:
             self.close()
             raise
         return claim.result()
+
+    def _late(self) -> float:
+        """By how many seconds the answer to the claim under way is late; below zero while it may still come."""
+        now = self._loop.time()
+        return now - (now if self._asked is None else self._asked) - self._call_timeout
 
     async def _look(self, waiting: Subscription | None) -> _Look:
         """Wait for what may come, and claim it. All in one task: each in between is two turns of the loop for a job
@@ -253,11 +259,11 @@ class Intake:
         self._claimed_at = self._clock.monotonic()
         suspects = 0 if self._inflight.suspects else 1
         self._left_suspects = suspects == 0
-        self._asking = True
+        self._asked = self._loop.time()
         try:
             deliveries = await self._ask(wanted, room, suspects)
         finally:
-            self._asking = False
+            self._asked = None
         if deliveries:
             await self._admit(deliveries)
             if len(deliveries) < room or not self._open:

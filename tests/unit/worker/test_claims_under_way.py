@@ -132,3 +132,30 @@ async def test_a_wait_that_somebody_else_cancels_ends_without_a_claim(app, held)
         run.cancel()
         await asyncio.gather(run, return_exceptions=True)
         assert held.claims == before
+
+
+async def test_a_claim_is_late_by_its_own_time_and_not_by_that_of_the_wait_before_it(app, monkeypatch):
+    claims = []
+
+    async def slow(broker, *args, **kwargs):
+        claims.append(None)
+        await asyncio.sleep(0.3)
+        return []
+
+    async def wait(broker, *args):
+        await asyncio.sleep(0.9)
+
+    monkeypatch.setattr(MemoryBroker, "receive", slow)
+    monkeypatch.setattr(MemoryBroker, "wait_for_work", wait)
+    async with app.open(), Worker(app, call_timeout=1.0) as worker:
+        intake = worker._life._line.intake
+        while len(claims) < 3:
+            assert not intake.failing
+            await asyncio.sleep(0.01)
+
+
+async def test_a_claim_that_is_not_answered_in_time_is_told(app, held):
+    async with app.open(), Worker(app, call_timeout=0.1) as worker:
+        await until(lambda: worker._life._line.intake.failing)
+        held.answer.set()
+        await until(lambda: not worker._life._line.intake.failing)
