@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -10,7 +11,7 @@ from stem_core.client.portions import CHUNK, one_ahead
 from stem_core.client.publisher import build_envelope
 from stem_core.client.results import TaskHandle
 from stem_core.errors import InvalidOption
-from stem_core.model import Envelope, Message, constructor, new_id
+from stem_core.model import Envelope, Message, constructor, new_id, new_ids
 from stem_core.tasks import CallOptions, TaskCall, TaskContext, TaskOptions, current
 from stem_core.wire import Pattern, seal, unseal
 
@@ -66,8 +67,9 @@ class Submitter:
         now, parent = app.clock.now(), current.get()
         envelopes: list[Envelope] = []
         if session.watched():
+            new = new_ids(now)
             for call in calls:
-                envelopes.append(self.build(call, now, parent))
+                envelopes.append(self.build(call, now, parent, next(new)))
                 if len(envelopes) % CHUNK == 0:
                     # Others on the loop get their turn in between.
                     await asyncio.sleep(0)
@@ -109,13 +111,14 @@ class Submitter:
         return last[2] if call.task is not None and last[1] is call.task.defaults else None
 
     def new_pattern(
-        self, call: TaskCall[Any], now: float, parent: TaskContext | None, known: _Patterns
+        self, call: TaskCall[Any], now: float, parent: TaskContext | None, known: _Patterns, id: str | None = None
     ) -> tuple[Pattern, Message]:
-        """The pattern of the call's message, and the message itself, which has to be made to know.
+        """The pattern of the call's message, and the message itself, which has to be made to know; ``id`` is for a call
+        that has none of its own.
 
         ``known`` are those of calls by the same parent, and made at the same time unless they are the lasting ones.
         """
-        envelope = self.build(call, now, parent)
+        envelope = self.build(call, now, parent, id)
         header = envelope.header
         message = seal(envelope, now=now, composed=True)
         pattern = Pattern(header, message.header)
@@ -136,6 +139,8 @@ class _Taken:
         self._parent = parent
         self._patterns: list[Pattern] = []
         self._payloads: list[bytes] = []
+        #: Others on the loop make ids as well, between those of these calls.
+        self._new = new_ids(now)
         #: The ids of the first so many, in their order; the others get theirs when they are made.
         self._ids: list[str] = []
         #: Messages that had to be made to know their patterns, by their places.
@@ -149,13 +154,13 @@ class _Taken:
     async def take(self, calls: Iterable[TaskCall[Any]], session: Session) -> None:
         """Raises as :meth:`Stem.enqueue_many`."""
         submitter, patterns, payloads, ids = self._submitter, self._patterns, self._payloads, self._ids
-        largest = session.largest
+        largest, new = session.largest, self._new
         known: _Patterns = {}
         for call in calls:
             pattern = submitter.known_pattern(call, known)
             if pattern is None:
-                ids += [new_id(self._now) for _ in range(len(patterns) - len(ids))]
-                pattern, message = submitter.new_pattern(call, self._now, self._parent, known)
+                ids += itertools.islice(new, len(patterns) - len(ids))
+                pattern, message = submitter.new_pattern(call, self._now, self._parent, known, next(new))
                 self._sealed[len(ids)] = message
                 ids.append(message.id)
             if (size := pattern.size + len(call.payload)) > largest:
@@ -172,7 +177,7 @@ class _Taken:
             yield self._make(range(start, min(start + CHUNK, len(self._patterns))))
 
     def _make(self, places: range) -> list[Message]:
-        patterns, payloads, ids, now = self._patterns, self._payloads, self._ids, self._now
+        patterns, payloads, ids, new, now = self._patterns, self._payloads, self._ids, self._new, self._now
         app, handles, messages = self._submitter.app, self.handles, []
         sending = app.clock.now()
         for place in places:
@@ -180,7 +185,7 @@ class _Taken:
             header = pattern.header
             message = self._sealed.get(place)
             if message is None:
-                id = ids[place] if place < len(ids) else new_id(now)
+                id = ids[place] if place < len(ids) else next(new)
                 message = pattern.message(id, now, payloads[place])
             elif header.due_at is not None:
                 # It was sealed when the call was taken, which may be a while ago.

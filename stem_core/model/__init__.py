@@ -29,7 +29,7 @@ from stem_core.model.envelope import (
     Message,
 )
 from stem_core.model.heartbeat import HEARTBEATS, Heartbeat, LaneUse, WorkerHealth, WorkerPhase
-from stem_core.model.ids import child_id, new_id
+from stem_core.model.ids import child_id, new_id, new_ids
 from stem_core.model.names import check_channel, check_id, check_name, check_queue
 from stem_core.model.outcome import Cancelled, Failed, HandedBack, Outcome, Rejected, Retried, Succeeded
 from stem_core.model.retry import DEFAULT_RETRY, RetryPolicy
@@ -97,5 +97,6 @@ __all__ = [
     "constructor",
     "mask",
     "new_id",
+    "new_ids",
     "supersedes",
 ]

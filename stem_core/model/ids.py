@@ -55,6 +55,23 @@ def new_id(now: float) -> str:
     return f"{head}{_PAIRS[counter & 0xFF]}-{next(_ends, None) or _fetch_end()}"
 
 
+def new_ids(now: float) -> Iterator[str]:
+    """Ids as :func:`new_id` makes them, all of one time and each behind those before, whatever is made in between."""
+    global _last
+    stamp = int(now * 1000)
+    last, counter, head = _last
+    if last != stamp:
+        counter = int(next(_ends, None) or _fetch_end(), 16) >> 25
+        head = _head(stamp, counter)
+    while True:
+        counter = (counter + 1) & 0xFFFFFF
+        if not counter & 0xFF:
+            head = _head(stamp, counter)
+        # What is made after these in the same millisecond stands behind them too.
+        _last = max(_last, (stamp, counter, head))
+        yield f"{head}{_PAIRS[counter & 0xFF]}-{next(_ends, None) or _fetch_end()}"
+
+
 def _head(stamp: int, counter: int) -> str:
     """What stands before the last 8 bits of the counter."""
     return f"{stamp >> 16:08x}-{stamp & 0xFFFF:04x}-7{counter >> 12:03x}-8{counter >> 8 & 0xF:x}"

@@ -217,6 +217,28 @@ async def test_ids_of_many_sort_as_their_calls(app) -> None:
     assert made == sorted(made)
 
 
+@pytest.mark.parametrize("watched", [False, True])
+async def test_ids_of_many_sort_as_their_calls_beside_others(app, watched) -> None:
+    first, second = app.task(name="a")(lambda: None), app.task(name="b")(lambda: None)
+    if watched:
+        app.signals.before_task_publish.connect(lambda _event: None)
+
+    async def others() -> None:
+        while True:
+            await asyncio.sleep(0)
+            app.clock.advance(1)
+            await first.enqueue()
+
+    async with app.open() as session:
+        session.broker = Recorder()
+        running = asyncio.create_task(others())
+        # Each of five has its id when it is taken, or when it is made.
+        for kinds in ([first] * 5 * CHUNK, [second, *[first] * (2 * CHUNK - 2), second.options(delay=1)] * 2):
+            made = [handle.id for handle in await app.enqueue_many(kind.call() for kind in kinds)]
+            assert made == sorted(made)
+        running.cancel()
+
+
 async def test_a_delay_counts_from_the_call_of_enqueue_many(app) -> None:
     task = app.task(name="t")(lambda: None)
 

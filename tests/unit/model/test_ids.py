@@ -8,7 +8,7 @@ import sys
 import uuid
 from concurrent.futures import ThreadPoolExecutor
 
-from stem_core.model import check_id, child_id, new_id
+from stem_core.model import check_id, child_id, new_id, new_ids
 from stem_core.model import ids as module
 
 NOW = 1_794_878_000.5
@@ -27,6 +27,26 @@ def test_ids_sort_as_they_were_made_within_a_millisecond_and_across() -> None:
     made = [new_id(NOW + tenth / 10_000) for tenth in range(5) for _ in range(4_000)]
     assert made == sorted(made)
     assert len(set(made)) == len(made)
+
+
+def test_ids_of_one_call_sort_whatever_is_made_in_between() -> None:
+    one, other = new_ids(NOW), new_ids(NOW)
+    made: tuple[list[str], list[str]] = ([], [])
+    for step in range(1_000):
+        made[0].append(next(one))
+        new_id(NOW + step / 100)
+        made[1].append(next(other))
+    assert list(made[0]) == sorted(made[0])
+    assert list(made[1]) == sorted(made[1])
+    assert len({*made[0], *made[1]}) == 2_000
+
+
+def test_ids_one_by_one_and_of_one_call_sort_as_they_were_made_within_a_millisecond() -> None:
+    made = [new_id(NOW)]
+    for _ in range(3):
+        some = new_ids(NOW)
+        made += [*[next(some) for _ in range(300)], new_id(NOW)]
+    assert made == sorted(made)
 
 
 def test_threads_make_different_ids() -> None:
