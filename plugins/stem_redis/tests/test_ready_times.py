@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
 
 import pytest
 
 from stem_core.clock import SYSTEM_CLOCK
+from stem_core.contracts import Broker
 from stem_core.model import ACK, Message, Release, Settlement, Subscription
-from stem_core.testing.contracts.base import LEASE, claim, ids, kinds, message, messages
+from stem_core.testing.clock import FakeClock
+from stem_core.testing.contracts.base import LEASE, OpenedStore, claim, ids, kinds, message, messages
 from stem_redis.broker import RedisBroker
 from support.redis_server import RedisServer
+
+OpenRedis = Callable[..., AbstractAsyncContextManager[OpenedStore]]
 
 DEFAULT = Subscription.of("default")
 #: One message and several go by different scripts.
@@ -55,6 +61,44 @@ async def test_a_suspect_stands_by_its_time_among_others(broker: RedisBroker) ->
     page = [stored.message.id for stored in await broker.peek("default", limit=10)]
     assert page == ["early-0000", "early-0001", "suspect", "late"]
     assert ids(await broker.receive(DEFAULT, 10, LEASE, suspects=1)) == page
+
+
+async def _pages(broker: Broker, size: int, most: int) -> list[str]:
+    """The ids of what is ready, a page at a time; a page more than there should be ends it."""
+    found: list[str] = []
+    while len(found) <= most:
+        page = await broker.peek("default", limit=size, after=found[-1] if found else None)
+        if not page:
+            break
+        found += [stored.message.id for stored in page]
+    return found
+
+
+@pytest.mark.parametrize("given", [False, True], ids=["its own clock", "a given clock"])
+@pytest.mark.parametrize("published", [1, 3])
+async def test_pages_go_on_behind_what_is_older_than_what_stands_before_it(
+    open_redis: OpenRedis, given: bool, published: int
+) -> None:
+    clock = FakeClock() if given else SYSTEM_CLOCK
+
+    async def later() -> None:
+        clock.advance(0.3) if isinstance(clock, FakeClock) else await asyncio.sleep(0.3)
+
+    async with open_redis(clock) as opened:
+        broker = opened.broker
+        await broker.publish(messages(2, prefix="moved", queue="other"))
+        await broker.publish([message("suspect")])
+        assert ids(await broker.receive(DEFAULT, 1, 0.2)) == ["suspect"]
+        await broker.publish(messages(2, prefix="early"))
+        await later()
+        await broker.peek("default")
+        await broker.publish(messages(published, prefix="late"))
+        assert await broker.move("other", "default") == 2
+        whole = [stored.message.id for stored in await broker.peek("default", limit=100)]
+        assert (whole[2], whole[-2:]) == ("suspect", ["moved-0000", "moved-0001"])
+        for size in range(1, 6):
+            assert await _pages(broker, size, len(whole)) == whole
+        assert ids(await broker.receive(DEFAULT, 100, LEASE)) == whole
 
 
 async def test_a_lost_group_is_made_anew_behind_what_is_leased(broker: RedisBroker, server: RedisServer) -> None:

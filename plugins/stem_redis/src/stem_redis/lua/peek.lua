@@ -38,16 +38,40 @@ if after ~= '' then
   end
 end
 
+-- Since when the youngest is ready of the last id and those before it in its stream. It may itself be older: what was
+-- moved, or comes back, keeps its time and stands behind what was there.
+local function youngest_up_to_last()
+  local key, to, found = Q.stream(queue, last.priority), last.entry, tonumber(last.ready)
+  local first = Q.undelivered(queue, last.priority, 1)[1]
+  while first do
+    local entries = redis.call('XREVRANGE', key, to, first[1], 'COUNT', Q.PORTION)
+    for _, entry in ipairs(entries) do
+      found = math.max(found, Q.ready_since(entry))
+      -- By the number of its entry, and no number before it is higher.
+      if string.sub(entry[2][1], 1, 1) == '|' then
+        return found
+      end
+    end
+    if #entries < Q.PORTION then
+      break
+    end
+    to = '(' .. entries[#entries][1]
+  end
+  return found
+end
+
 -- The suspects of a level behind the last id, as {id, ready}.
 local function suspects_in(priority)
   local band, found = 9 - priority, {}
   local items = redis.call('ZRANGEBYSCORE', queue.suspects, band * Q.BAND, (band + 1) * Q.BAND - 1, 'WITHSCORES')
-  local passed = last and last.priority == tostring(priority) and last.state == 'S'
+  local here = last and last.priority == tostring(priority)
+  local passed = here and last.state == 'S'
+  local youngest = here and not passed and #items > 0 and youngest_up_to_last()
   for n = 1, #items, 2 do
     local ready = items[n + 1] - band * Q.BAND
     if passed then
       passed = items[n] ~= after
-    elseif not last or last.state == 'S' or last.priority ~= tostring(priority) or ready > tonumber(last.ready) then
+    elseif not youngest or ready > youngest then
       found[#found + 1] = {id = items[n], ready = ready}
     end
   end
@@ -74,6 +98,8 @@ local function level(priority)
         turn = turn + 1
       end
       if ready >= least then
+        -- All behind it as well: those that are older came later.
+        least = -1
         ids[#ids + 1] = string.match(entry[2][1] or '', '^%d*|([^|]+)')
       end
     end
