@@ -76,7 +76,7 @@ def expected(keys: Keys, queue: str, messages: Sequence[Message]) -> list[Any]:
     return ["publish", names, rest]
 
 
-@given(st.lists(some_messages, min_size=1, max_size=5))
+@given(st.lists(some_messages, min_size=1, max_size=5, unique_by=lambda one: one.id))
 def test_scripts_get_what_their_heads_promise(messages: list[Message]) -> None:
     keys, store = Keys("tést"), FakeStore()
 

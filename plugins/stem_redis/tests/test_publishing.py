@@ -154,6 +154,26 @@ async def test_all_scripts_leave_the_same(
             assert await left(some) == whole
 
 
+@pytest.mark.parametrize("before", [it_waits, it_is_leased, it_is_dead, it_is_done])
+async def test_what_is_known_does_not_put_its_company_behind_others(open_redis, before) -> None:
+    clock = FakeClock()
+    async with open_redis(clock) as opened:
+        await before(opened, clock)
+        # Of three script calls that are under way together.
+        some = messages(600)
+        await opened.broker.publish([some[0], message("x"), *some])
+        granted = [id for id in ids(await claim(opened.broker, 1000)) if id != "x"]
+        assert granted == [one.id for one in some]
+
+
+async def test_of_an_id_at_several_places_of_one_call_the_first_is_stored(broker) -> None:
+    first = message("x", priority=9, payload=b"first")
+    await broker.publish([message("y"), first, message("x"), message("x", queue="other"), message("x", delay=60.0)])
+    assert (await broker.find(["x"]))["x"].message == first
+    assert await broker.peek("default", "delayed") == []
+    assert ids(await claim(broker, 5)) == ["x", "y"]
+
+
 async def test_a_message_that_cannot_be_sent_keeps_nobody_waiting(broker):
     spoiled = attrs.evolve(message("bad"), header=None)
     with pytest.raises(TypeError):
