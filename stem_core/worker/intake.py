@@ -95,7 +95,7 @@ class Intake:
         self._wants_room = False
         #: The last claim was not to bring a suspect, because one was held.
         self._left_suspects = False
-        #: The look that is under way, or was last; and when it asked, in the loop's time, while there is no answer yet.
+        #: The look that is under way, or was last; and when it last asked, in the loop's time, without an answer yet.
         self._claiming: asyncio.Task[_Look] | None = None
         self._asked: float | None = None
         #: Set while the last claim found nothing and nothing is held: there is no work here now.
@@ -259,7 +259,6 @@ class Intake:
         self._claimed_at = self._clock.monotonic()
         suspects = 0 if self._inflight.suspects else 1
         self._left_suspects = suspects == 0
-        self._asked = self._loop.time()
         try:
             deliveries = await self._ask(wanted, room, suspects)
         finally:
@@ -291,6 +290,7 @@ class Intake:
         return deliveries
 
     async def _receive(self, wanted: Subscription, limit: int, suspects: int) -> list[Delivery]:
+        self._asked = self._loop.time()
         return await self._broker.receive(wanted.turned(self._turn), limit, self._lease, suspects=suspects)
 
     async def _admit(self, deliveries: list[Delivery]) -> None:

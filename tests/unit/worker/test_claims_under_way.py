@@ -154,6 +154,26 @@ async def test_a_claim_is_late_by_its_own_time_and_not_by_that_of_the_wait_befor
             await asyncio.sleep(0.01)
 
 
+async def test_each_of_two_claims_of_a_look_has_its_own_time(app, monkeypatch):
+    claims = []
+
+    async def slow(broker, *args, **kwargs):
+        claims.append(None)
+        await asyncio.sleep(0.6)
+        return []
+
+    monkeypatch.setattr(MemoryBroker, "receive", slow)
+    async with (
+        app.open(),
+        Worker(app, queues=["bulk", "mail"], reserve={"mail": 1}, concurrency=3, call_timeout=1.0) as worker,
+    ):
+        intake = worker._life._line.intake
+        # What is kept free for one queue is asked for by itself.
+        while len(claims) < 3:
+            assert not intake.failing
+            await asyncio.sleep(0.01)
+
+
 async def test_a_claim_that_is_not_answered_in_time_is_told(app, held):
     async with app.open(), Worker(app, call_timeout=0.1) as worker:
         await until(lambda: worker._life._line.intake.failing)
