@@ -92,6 +92,7 @@ class Submitter:
     def build(self, call: TaskCall[Any], now: float, parent: TaskContext | None, id: str | None = None) -> Envelope:
         """As :func:`build_envelope`, by the settings of the app."""
         app = self.app
+        _require_call(call)
         if call.host is not app:
             raise InvalidOption("call", call.name, f"a call of a task of the app {app.name!r}; this is another app's")
         settings = app.runtime.settings.app
@@ -105,7 +106,11 @@ class Submitter:
 
     def known_pattern(self, call: TaskCall[Any], known: _Patterns) -> Pattern | None:
         """The pattern of the call's message, if there was one like it."""
-        last = known.get(call.name)
+        try:
+            last = known.get(call.name)
+        except AttributeError:
+            # It is no call, which is told where one is looked at closely.
+            return None
         if last is None or last[0] is not call.options or call.host is not self.app:
             return None
         return last[2] if call.task is not None and last[1] is call.task.defaults else None
@@ -193,6 +198,14 @@ class _Taken:
             messages.append(message)
             handles.append(_handle(id=message.id, task=header.task, app=app, header=header, enqueued_at=now))
         return messages
+
+
+def _require_call(given: object) -> None:
+    if not isinstance(given, TaskCall):
+        if asyncio.iscoroutine(given):
+            # Else Python complains as well that nobody has awaited it.
+            given.close()
+        raise InvalidOption("call", given, "what task.call(...) or app.call(...) makes")
 
 
 def _delayed(message: Message, delay: float) -> Message:

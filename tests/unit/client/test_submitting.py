@@ -285,3 +285,20 @@ async def test_who_connects_a_handler_during_publishing_is_told_what_was_stored(
         else:
             await app.enqueue_many([task.call()] * count)
     assert seen[-1] == unseal(broker.sent[-1])
+
+
+@pytest.mark.parametrize("watched", [False, True])
+@pytest.mark.filterwarnings("error::RuntimeWarning")
+async def test_what_is_no_call_is_told(app, watched) -> None:
+    @app.task(name="t")
+    async def task() -> None:
+        pass
+
+    if watched:
+        app.signals.before_task_publish.connect(lambda _event: None)
+    async with app.open() as session:
+        session.broker = broker = Recorder()
+        for wrong in (task, lambda: None, lambda: task, lambda: "t"):
+            with pytest.raises(InvalidOption, match=r"(?s)cannot be used.*task\.call\(\.\.\.\)"):
+                await app.enqueue_many([task.call(), wrong()])
+    assert broker.sent == []
