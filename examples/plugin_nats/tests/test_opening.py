@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import socket
+import struct
 import subprocess
 import sys
 
@@ -20,8 +23,12 @@ from stem_nats.settings import NatsSettings
 SOON = NatsSettings(connect_timeout=0.3, request_timeout=1.0)
 
 
-async def refusal(url: str, namespace: str = "test") -> StoreError:
-    context = StoreContext(url=StoreUrl.parse(url), namespace=namespace, settings=SOON)
+#: Time to try more than once: a server that refuses may reset the connection before its word is read.
+PATIENT = NatsSettings(connect_timeout=1.5, request_timeout=1.0)
+
+
+async def refusal(url: str, namespace: str = "test", settings: NatsSettings = SOON) -> StoreError:
+    context = StoreContext(url=StoreUrl.parse(url), namespace=namespace, settings=settings)
     with pytest.raises(StoreError) as caught:
         async with opening.open_broker(context):
             pass
@@ -36,10 +43,35 @@ async def test_nobody_there() -> None:
 
 async def test_a_wrong_password(start_server) -> None:
     server = start_server('authorization { user: "me", password: "right" }')
-    error = await refusal(server.url.replace("//", "//me:wrong@"))
+    error = await refusal(server.url.replace("//", "//me:wrong@"), settings=PATIENT)
     assert isinstance(error, StoreRefused)
     assert "wrong user or password" in str(error)
     assert "wrong@" not in str(error)
+
+
+async def test_what_a_server_has_said_stands_though_it_resets_the_next_connections() -> None:
+    tries = 0
+
+    async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal tries
+        tries += 1
+        writer.write(b'INFO {"server_id":"x","version":"2.11.0","max_payload":1048576,"auth_required":true}\r\n')
+        if tries > 1:
+            linger = struct.pack("ii", 1, 0)
+            writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+        else:
+            await reader.readline()
+            writer.write(b"-ERR 'Authorization Violation'\r\n")
+            await writer.drain()
+            await reader.read(1000)
+        writer.close()
+
+    async with await asyncio.start_server(refuse, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        error = await refusal(f"nats://me:wrong@127.0.0.1:{port}", settings=PATIENT)
+    assert tries > 1
+    assert isinstance(error, StoreRefused)
+    assert "wrong user or password" in str(error)
 
 
 async def test_no_jetstream(start_server) -> None:

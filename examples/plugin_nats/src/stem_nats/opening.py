@@ -90,7 +90,9 @@ async def _link(url: StoreUrl, settings: NatsSettings) -> AsyncIterator[Link]:
     problem: list[Exception] = []
 
     async def on_error(error: Exception) -> None:
-        problem[:] = [error]
+        # What the server has said stands: trying again, it may be heard no more before the connection is reset.
+        if not problem or not isinstance(error, OSError):
+            problem[:] = [error]
         logger.debug("NATS: %s", error)
 
     async def on_loss() -> None:
