@@ -369,28 +369,19 @@ class TestNotTaken:
 class TestConnections:
     """Either may be lost at any moment, or be forbidden."""
 
-    async def test_without_a_connection_nothing_is_received_that_is_not_confirmed(
-        self, brokers: list[RedisBroker], server: RedisServer, clock: FakeClock
-    ) -> None:
-        worker, other, producer = brokers
-        await handed(server, worker, producer, "a")
-        connection = worker._store.commands.connection
-        assert connection is not None
-        connection.close()
-        assert ids(await worker.receive(DEFAULT, 10, LEASE)) == ["a"]
-        await until(lambda: b"|l|" in server.command("HGET", "{test}:jobs", "a"))
-        clock.advance(UNCONFIRMED)
-        assert await claim(other) == []
-
-    async def test_a_confirmation_that_is_lost_with_its_connection_is_sent_again(
-        self, brokers: list[RedisBroker], server: RedisServer, clock: FakeClock
+    @pytest.mark.parametrize("known", [True, False], ids=["known before", "seen when it confirms"])
+    async def test_what_is_received_is_confirmed_though_the_connection_is_lost(
+        self, brokers: list[RedisBroker], server: RedisServer, clock: FakeClock, known: bool
     ) -> None:
         worker, other, producer = brokers
         await handed(server, worker, producer, "a")
         connection = worker._store.commands.connection
         assert connection is not None
         assert connection._transport is not None
-        connection._transport.abort()
+        if known:
+            connection.close()
+        else:
+            connection._transport.abort()
         assert ids(await worker.receive(DEFAULT, 10, LEASE)) == ["a"]
         await until(lambda: b"|l|" in server.command("HGET", "{test}:jobs", "a"))
         clock.advance(UNCONFIRMED)

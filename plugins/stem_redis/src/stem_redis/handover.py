@@ -95,10 +95,10 @@ class Handover:
         if not text:
             return
         line = text.index(b"\n")
-        queue, token, meta = text[:line].decode().split(" ")
-        ready = int(meta[: meta.index("|")]) / 1000
-        one = delivery(queue, token.encode(), meta.encode(), text[line + 1 :], ready)
-        serial = token.rsplit("/", 1)[1].removesuffix(".1")
+        name, token, meta = text[:line].split(b" ")
+        queue, ready = name.decode(), int(meta[: meta.index(b"|")]) / 1000
+        one = delivery(queue, token, meta, text[line + 1 :], ready)
+        serial = one.receipt.token.rsplit("/", 1)[1].removesuffix(".1")
         offer = self._offer
         if offer is None or offer.serial != serial:
             # It was taken back meanwhile, or the claim that makes it is under way still.

@@ -16,8 +16,6 @@ NAMES = (
     "look", "depth", "fetch", "peek", "drop", "replay", "move", "record", "results", "await", "forget", "state", "send",
     "place", "news",
 )  # fmt: skip
-
-
 #: Parts that have another form for a clock that is given.
 _CLOCKS = {"clock", "since"}
 

@@ -1,7 +1,7 @@
 -- uses: since
 -- Store messages of one queue and priority that are to run at once; replies 1. Else, where something is due that has to
 -- stand before them, or an id had a life before, replies 0, and nothing is changed: `publish` knows what to do, and takes
--- a fifth longer.
+-- half as long again.
 -- KEYS: the index, the names of queues; of the queue: what is delayed, its wake, its levels, its stream of this
 -- priority, the offers of those who wait; the outcome of each id, of which the id is the end.
 -- ARGV: the queue, the priority, what stands before the id in the key of its outcome, then the bodies.

@@ -1,6 +1,6 @@
 -- uses: since
 -- Store one message that is to run at once, where nothing is out of the ordinary; replies 1. Else replies 0, and nothing
--- is changed: `publish` knows what to do. It takes twice as long, a third of that for the functions that scripts share.
+-- is changed: `publish` knows what to do. It takes more than twice as long, most of that for what scripts share.
 -- KEYS: the index, the names of queues; of the queue: what is delayed, its wake, its levels, its stream of this
 -- priority, the offers of those who wait, what stands aside, the leases; the outcome of the id.
 -- ARGV: the queue, the id, the priority, the body.
