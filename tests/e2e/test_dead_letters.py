@@ -8,6 +8,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import time
 from collections import Counter
 from contextlib import closing, suppress
 
@@ -83,6 +84,8 @@ def hold_in_the_middle(database):
             return dead
         database.execute("ROLLBACK")
         assert dead, "all were put back before anybody could look"
+        # Whoever takes the lock again at once leaves the command none to get it in.
+        time.sleep(0.002)
     raise TimeoutError("nothing was put back")
 
 
