@@ -296,7 +296,7 @@ class Stem(DefinesTasks):
         Raises:
             InvalidName: no job can have this id.
         """
-        return TaskHandle(id=check_id("task id", id), app=self)
+        return TaskHandle(check_id("task id", id), "", self)
 
     def __repr__(self) -> str:
         return f"<Stem {self.name!r}: {len(self.tasks)} tasks>"

@@ -6,7 +6,6 @@ import asyncio
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
-import attrs
 import msgspec
 
 from stem_core.client import lookup, sync
@@ -27,15 +26,16 @@ LONGEST_WAIT = 30.0
 FIRST_PAUSE, LONGEST_PAUSE = 0.05, 1.0
 
 
-@attrs.define(eq=False, repr=False, kw_only=True)
-class TaskHandle(Generic[R]):
+class TaskHandle(msgspec.Struct, Generic[R], eq=False, gc=False):
     """One job. Made by ``enqueue`` and by ``app.handle(id)``; needs the app open on the running loop, the ``_sync``
     methods need no loop."""
+
+    # ``gc=False``: as ``TaskCall``.
 
     #: The id of the job.
     id: str
     #: The name of the task; empty where only the id is known.
-    task: str = ""
+    task: str
     _app: Stem
     #: The header as it was sent, or that of a call which differed in id and time alone; None when the job was enqueued
     #: elsewhere.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from stem_core.client.portions import CHUNK, one_ahead
@@ -21,8 +21,6 @@ if TYPE_CHECKING:
 
 R = TypeVar("R")
 
-#: Makes the handle that every enqueued job gets.
-_handle: Callable[..., TaskHandle[Any]] = constructor(TaskHandle)
 _message = constructor(Message)
 #: By the name in the call, which may be a former one of the task: the options of the last call and of its task, and
 #: the pattern of calls with these very options.
@@ -58,7 +56,7 @@ class Submitter:
         header = pattern.header
         session.check_size(header.task, len(message.header) + len(message.payload))
         await session.send((message,))
-        return _handle(id=message.id, task=header.task, app=app, header=header, enqueued_at=now)
+        return TaskHandle(message.id, header.task, app, header, now)
 
     async def many(self, calls: Iterable[TaskCall[Any]]) -> list[TaskHandle[Any]]:
         """As :meth:`Stem.enqueue_many`."""
@@ -102,7 +100,7 @@ class Submitter:
     def handle_of(self, envelope: Envelope) -> TaskHandle[Any]:
         """The handle of what was sent, or will be."""
         header = envelope.header
-        return _handle(id=header.id, task=header.task, app=self.app, header=header, enqueued_at=header.enqueued_at)
+        return TaskHandle(header.id, header.task, self.app, header, header.enqueued_at)
 
     def known_pattern(self, call: TaskCall[Any], known: _Patterns) -> Pattern | None:
         """The pattern of the call's message, if there was one like it."""
@@ -196,7 +194,7 @@ class _Taken:
                 # It was sealed when the call was taken, which may be a while ago.
                 message = _delayed(message, header.due_at - sending)
             messages.append(message)
-            handles.append(_handle(id=message.id, task=header.task, app=app, header=header, enqueued_at=now))
+            handles.append(TaskHandle(message.id, header.task, app, header, now))
         return messages
 
 

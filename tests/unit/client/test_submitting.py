@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections.abc import Iterator
 from typing import Any
 
@@ -207,6 +208,12 @@ async def test_a_task_may_get_other_defaults_between_two_calls(app) -> None:
         task.defaults = TaskOptions(queue="mail", priority=9)
         await task.enqueue()
     assert [(message.queue, message.priority) for message in broker.sent] == [("default", 5), ("mail", 9)]
+
+
+async def test_many_calls_and_handles_do_not_set_off_the_collector(app) -> None:
+    async with app.open():
+        handles = await app.enqueue_many(calls := [app.task(name="a")(lambda: None).call()])
+    assert not any(map(gc.is_tracked, (*calls, *handles)))
 
 
 async def test_ids_of_many_sort_as_their_calls(app) -> None:

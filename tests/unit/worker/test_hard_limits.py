@@ -3,7 +3,7 @@
 import asyncio
 import threading
 
-import attrs
+import msgspec
 import pytest
 
 from stem_core import RetryPolicy, Stem, TaskContext
@@ -103,7 +103,7 @@ async def test_what_ignores_its_cancellation_is_left_behind_and_its_slot_is_lost
 
 async def enqueue_unchecked(task, **options):
     """As a producer does that does not know the task's code, or is older than the check."""
-    call = attrs.evolve(task.call(), options=CallOptions.build(options))
+    call = msgspec.structs.replace(task.call(), options=CallOptions.build(options))
     return await task.host.submit(call)
 
 
