@@ -80,9 +80,7 @@ REDIS_SUBJECTS = (
     _unfenced(
         _NOT_COMPARED, "script", "as stem redis, but a settlement looks neither at token nor at run; the same scripts"
     ),
-    _unfenced(
-        _PLAIN, "plain", "as stem redis, but no tokens; settlements are SET, XDEL, ZREM and HDEL without a script"
-    ),
+    _unfenced(_PLAIN, "plain", "as stem redis, but no tokens; settlements are SET, ZREM and HDEL without a script"),
 )
 
 REDIS_TABLES: tuple[tuple[str, str, tuple[Measure, ...]], ...] = (

@@ -66,7 +66,7 @@ def expected(keys: Keys, queue: str, messages: Sequence[Message]) -> list[Any]:
         names: Sequence[bytes] = keys.to_run_at_once(queue, first.priority, first.id)
         if len(messages) == 1:
             return ["publish_one", names, [queue, first.id, first.priority, pack(first)]]
-        names = [*names[:7], *keys.outcomes([message.id for message in messages])]
+        names = [*keys.to_run_alike(queue, first.priority), *keys.outcomes([message.id for message in messages])]
         return ["publish_alike", names, [queue, first.priority, keys.outcome(""), *map(pack, messages)]]
     names = [*keys.head(queue), *keys.outcomes([message.id for message in messages])]
     rest: list[Any] = [queue]

@@ -125,10 +125,19 @@ class TestNothingStays:
 
 
 class TestCosts:
-    @pytest.mark.parametrize(("results", "most"), [(True, 2.2), (False, 1.2)])
-    async def test_commands_a_job(self, open_redis: OpenRedis, server: RedisServer, results: bool, most: float) -> None:
+    @pytest.mark.parametrize(
+        ("results", "together", "most"),
+        [(True, True, 2.2), (True, False, 2.2), (False, True, 1.25), (False, False, 1.2)],
+    )
+    async def test_commands_a_job(
+        self, open_redis: OpenRedis, server: RedisServer, results: bool, together: bool, most: float
+    ) -> None:
         async with open_redis() as opened:
-            await opened.broker.publish(messages(4_000))
+            if together:
+                await opened.broker.publish(messages(4_000))
+            else:
+                for one in messages(4_000):
+                    await opened.broker.publish([one])
             before = commands(server)
             assert await drain(opened, 100, results=results) == 4_000
             assert (commands(server) - before) / 4_000 <= most

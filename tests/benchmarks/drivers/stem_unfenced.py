@@ -4,11 +4,12 @@
 neither the record of a message nor what is kept of its id, compares neither token nor run, and keeps no token for a
 settlement that is repeated. Claims are the same: their token is also how one is found again whose answer was lost.
 
-``plain``: no token at all, and settlements as a framework without fencing sends them: a SET for each result, one XDEL,
-ZREM and HDEL, and a look whether anybody waits, as plain commands in one write, neither a script nor a transaction.
+``plain``: no token at all, and settlements as a framework without fencing sends them: a SET for each result, one ZREM
+and two HDEL, and a look whether anybody waits, as plain commands in one write, neither a script nor a transaction.
 
-Both leave in the server what the product leaves, but for the token. They acknowledge first runs and nothing else: with
-a retry the sample fails. Leases are extended every ten seconds in one call, so that is no part of a drain.
+Both leave in the server what the product leaves, but for the token. They acknowledge first runs of messages that were
+published together, and nothing else: with a retry the sample fails. Leases are extended every ten seconds in one call,
+so that is no part of a drain.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ from stem_redis.settling import Settler
 
 Changes = dict[str, tuple[tuple[str, str], ...]]
 
-_LEASES, _STREAMS = QUEUE_KEYS.index("leases"), len(QUEUE_KEYS)
+_LEASES, _ASIDE = QUEUE_KEYS.index("leases"), QUEUE_KEYS.index("aside")
 #: The same worker, begun at the end of this file.
 _WORKER = ("-m", __name__, *stem.WORKER[2:])
 #: Drains of each kind in a sample: one takes half a second, and anything on the machine changes it.
@@ -47,7 +48,7 @@ CHANGES: dict[str, Changes] = {
             ("local records = redis.call('HMGET', Q.JOBS, unpack(ids))\n", "local records = {}\n"),
             ("local outcomes = redis.call('MGET', unpack(KEYS, OUTCOME + 1))\n", "local outcomes = {}\n"),
             ("if not record or #token < 2 or string.sub(record, 1, #token) ~= token then\n", "if false then\n"),
-            ("local state = string.byte(record, #token + 1)\n", "local state = IN_STREAM\n"),
+            ("local state = string.byte(record, #token + 1)\n", "local state = string.byte('l')\n"),
             ("if not old and (what.run == run or what.run == '') then\n", "if true then\n"),
             ("run .. '|' .. marked .. '|' .. token .. what.run", "run .. '|' .. marked .. '||' .. what.run"),
         ),
@@ -55,10 +56,11 @@ CHANGES: dict[str, Changes] = {
     "plain": {
         "claim": (
             (
-                "local token = priority .. '/' .. entry .. '/1/' .. C.serial .. '.' .. C.taken\n",
-                "local token = priority .. '/' .. entry .. '/1/'\n",
+                "local start = priority .. '/' .. entry[1] .. '/1/' .. C.serial .. '.'\n",
+                "local start = priority .. '/' .. entry[1] .. '/1/'\n",
             ),
-            ("local record = token .. '|L|'", "local record = '|L|'"),
+            ("local token = start .. C.taken\n", "local token = start\n"),
+            ("id, token, token .. tail,", "id, token, tail,"),
         ),
     },
 }
@@ -121,22 +123,19 @@ async def _settle_plainly(
     keys, window, now = self._keys, self._window, math.ceil(SYSTEM_CLOCK.now() * 1000)
     commands: list[tuple[Argument, ...]] = []
     ids: list[str] = []
-    entries: dict[int, list[str]] = {}
     for position in positions:
         settlement, status = settlements[position], statuses[position]
         receipt = settlement.receipt
         assert isinstance(settlement.action, Ack)
         assert status is not None
         assert status.state.terminal
-        priority, entry, run, _ = receipt.token.split("/")
+        _, _, run, _ = receipt.token.split("/")
         ids.append(receipt.id)
-        entries.setdefault(int(priority), []).append(entry)
         keep = math.ceil(status.ttl * 1000)
         kept = f"{run}|{now + window}||{status.run}|t|{now + keep}\n".encode() + encode_status(status)
         commands.append(("SET", keys.outcome(receipt.id), kept, "PX", max(keep, window)))
     names = keys.queue(queue)
-    commands += (("XDEL", names[_STREAMS + priority], *some) for priority, some in entries.items())
-    commands += (("ZREM", names[_LEASES], *ids), ("HDEL", keys.jobs, *ids))
+    commands += (("HDEL", names[_ASIDE], *ids), ("ZREM", names[_LEASES], *ids), ("HDEL", keys.jobs, *ids))
     connection = self._store.commands.connection or await self._store.commands.open()
     failures: list[Exception] = []
 

@@ -9,7 +9,9 @@ from collections.abc import Iterable
 KEPT = 1024
 
 #: The keys of a queue, in the order in which scripts get them; the streams of priorities 0 to 9 follow.
-QUEUE_KEYS = ("levels", "delayed", "leases", "suspects", "aside", "dead", "settled", "wake", "offers")
+QUEUE_KEYS = (
+    "levels", "delayed", "leases", "suspects", "aside", "dead", "settled", "wake", "offers", "extra", "picked",
+)  # fmt: skip
 
 
 class Keys:
@@ -50,6 +52,12 @@ class Keys:
             self.jobs, self.queues, keys[DELAYED], keys[WAKE], keys[LEVELS], stream, keys[OFFERS], keys[ASIDE],
             keys[LEASES], self.outcome(id),
         )  # fmt: skip
+
+    def to_run_alike(self, queue: str, priority: int) -> tuple[bytes, ...]:
+        """What the script ``publish_alike`` gets before the outcome of each."""
+        keys = self.queue(queue)
+        stream = keys[len(QUEUE_KEYS) + priority]
+        return self.jobs, self.queues, keys[DELAYED], keys[WAKE], keys[LEVELS], stream, keys[OFFERS], keys[EXTRA]
 
     def to_confirm(self, queue: str) -> tuple[bytes, bytes]:
         """What the script ``confirm`` gets."""
@@ -96,6 +104,6 @@ def _of_queue(namespace: str, name: str) -> tuple[bytes, ...]:
     return tuple(f"{tag}{one}".encode() for one in (*QUEUE_KEYS, *(f"p{priority}" for priority in range(10))))
 
 
-LEVELS, DELAYED, LEASES, ASIDE, WAKE, OFFERS = (
-    QUEUE_KEYS.index(name) for name in ("levels", "delayed", "leases", "aside", "wake", "offers")
+LEVELS, DELAYED, LEASES, ASIDE, WAKE, OFFERS, EXTRA = (
+    QUEUE_KEYS.index(name) for name in ("levels", "delayed", "leases", "aside", "wake", "offers", "extra")
 )

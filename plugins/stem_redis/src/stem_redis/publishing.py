@@ -74,7 +74,7 @@ class _Place:
         self.one = packed(len(fixed) + 1, *fixed)
         self.count_of_one = len(fixed) + 6
         #: The keys that ``publish_alike`` gets first.
-        *alike, _aside, _leases = fixed
+        alike = keys.to_run_alike(queue, priority)
         self.alike, self.keys_alike = packed(*alike), len(alike)
 
 

@@ -1,4 +1,4 @@
--- uses: clock queue
+-- uses: clock queue bundles
 -- frees
 -- Grant ready messages of several queues. KEYS: for each queue its own. ARGV: lease in milliseconds, suspects, serial,
 -- limit, an offer to take back and one to make when nothing is granted (or nothing), number of queues, their names, then
@@ -72,6 +72,37 @@ function C.grant_entry(queue, number, priority, entry)
   }, meta, body)
 end
 
+-- The first of what is ready in a bundle, and whether that is all.
+function C.grant_bundle(queue, number, priority, entry, wanted, whole)
+  local ids, places = B.ready(queue, priority, entry, whole)
+  if not ids then
+    C.quarantine(queue, priority, entry)
+    return true
+  end
+  local fields, bodies, count = entry[2], queue.bodies, math.min(#ids, wanted)
+  local start = priority .. '/' .. entry[1] .. '/1/' .. C.serial .. '.'
+  local since = string.match(fields[1], '^%d+') or string.match(entry[1], '^%d+')
+  local tail = '|l|' .. queue.name .. '|' .. priority .. '||1|1|0|' .. C.since .. '|' .. since .. '||'
+  for n = 1, count do
+    local id, place, size = ids[n], places[n], #bodies
+    C.taken = C.taken + 1
+    local token = start .. C.taken
+    C.note(queue, number, id, token, token .. tail, fields[place - 1], fields[place])
+    bodies[size + 1], bodies[size + 2] = id, fields[place]
+  end
+  if count < #ids then
+    for n = 1, count do
+      queue.granted[ids[n]] = true
+    end
+    queue.fewer = queue.fewer + count
+    return false
+  end
+  queue.fewer = queue.fewer + math.max(0, count - 1)
+  local emptied = queue.emptied[priority] or {}
+  queue.emptied[priority], emptied[#emptied + 1] = emptied, entry[1]
+  return true
+end
+
 -- The group is lost, or was never made: what is leased stands before what is ready.
 function C.regroup(queue, priority)
   local key, last = Q.stream(queue, priority), '0'
@@ -82,7 +113,7 @@ function C.regroup(queue, priority)
   local entries = redis.call('XRANGE', key, '-', '+', 'COUNT', Q.PORTION)
   while #entries > 0 do
     for _, entry in ipairs(entries) do
-      local id = string.match(entry[2][1] or '', '^%d*|([^|]+)')
+      local id = #entry[2] == 2 and string.match(entry[2][1], '^%d*|([^|]+)')
       local record = id and redis.call('HGET', Q.JOBS, id)
       if not record or string.match(record, '^[^|]*|(%a)') ~= 'L' then
         entries = {}
@@ -98,8 +129,9 @@ function C.regroup(queue, priority)
   return true
 end
 
-function C.read(queue, number, priority, wanted)
-  local key, before = Q.stream(queue, priority), C.taken
+-- The next entries of a level; none when there are no more.
+function C.next(queue, priority, wanted)
+  local key = Q.stream(queue, priority)
   -- Without acknowledgement: who holds what stands in the index and the leases. The group is the place of reading.
   local found = redis.pcall('XREADGROUP', 'GROUP', Q.GROUP, Q.GROUP, 'COUNT', wanted, 'NOACK', 'STREAMS', key, '>')
   if found and found.err then
@@ -107,7 +139,7 @@ function C.read(queue, number, priority, wanted)
       error(found.err)
     end
     if not C.regroup(queue, priority) then
-      return 0
+      return {}
     end
     found = redis.call('XREADGROUP', 'GROUP', Q.GROUP, Q.GROUP, 'COUNT', wanted, 'NOACK', 'STREAMS', key, '>')
   end
@@ -115,10 +147,53 @@ function C.read(queue, number, priority, wanted)
     if redis.call('XLEN', key) == 0 then
       Q.disuse(queue, priority)
     end
-    return 0
+    return {}
   end
-  for _, entry in ipairs(found[1][2]) do
-    C.grant_entry(queue, number, priority, entry)
+  return found[1][2]
+end
+
+-- What comes after this entry, or after all before the other, is to be read again.
+function C.back_to(queue, priority, last, entry)
+  local key = Q.stream(queue, priority)
+  if not last then
+    local before = redis.call('XREVRANGE', key, '(' .. entry[1], '-', 'COUNT', 1)[1]
+    last = before and before[1] or '0'
+  end
+  redis.call('XGROUP', 'SETID', key, Q.GROUP, last)
+end
+
+function C.read(queue, number, priority, wanted)
+  local before, last = C.taken, nil
+  local target, surplus, picked = before + wanted, Q.bundled(queue)
+  -- About how many messages an entry has: no bundles are to be read that are left lying then.
+  local each = surplus > queue.fewer and B.MOST or 1
+  while C.taken < target do
+    local start, count = C.taken, math.ceil((target - C.taken) / each)
+    if each > 1 then
+      -- The first may have been taken in part.
+      count = count + 1
+    end
+    local entries = C.next(queue, priority, count)
+    for _, entry in ipairs(entries) do
+      local left, all = target - C.taken, true
+      if left == 0 then
+        all = false
+      elseif #entry[2] > 2 then
+        -- A claim leaves a part of one bundle at most, which is the first that the next one reads.
+        all = C.grant_bundle(queue, number, priority, entry, left, last and not picked)
+      else
+        C.grant_entry(queue, number, priority, entry)
+      end
+      if not all then
+        C.back_to(queue, priority, last, entry)
+        break
+      end
+      last = entry[1]
+    end
+    if #entries < count then
+      break
+    end
+    each = math.max(1, (C.taken - start) / #entries)
   end
   return C.taken - before
 end
@@ -151,10 +226,11 @@ function C.take_mixed(queue, number, priority, wanted, waiting)
   local next_entry, got, clean = 1, 0, 0
   for _, suspect in ipairs(waiting) do
     while entries[next_entry] and Q.ready_since(entries[next_entry]) < suspect.ready and got + clean < wanted do
-      next_entry, clean = next_entry + 1, clean + 1
+      clean = clean + #(B.ready(queue, priority, entries[next_entry]) or {})
+      next_entry = next_entry + 1
     end
     if clean > 0 then
-      got = got + C.read(queue, number, priority, clean)
+      got = got + C.read(queue, number, priority, math.min(clean, wanted - got))
       clean = 0
     end
     if got < wanted then
@@ -205,6 +281,7 @@ local queues = {}
 for number = 1, count do
   local queue = Q.open(2 + (number - 1) * Q.PER_QUEUE, ARGV[7 + number])
   queue.records, queue.deadlines, queue.size = {}, {}, 0
+  queue.bodies, queue.granted, queue.fewer, queue.emptied = {}, {}, 0, {}
   queues[number] = queue
   Q.promote(queue, now)
 end
@@ -222,6 +299,15 @@ for number, queue in ipairs(queues) do
   if queue.size > 0 then
     redis.call('HSET', Q.JOBS, unpack(queue.records))
     redis.call('ZADD', queue.leases, unpack(queue.deadlines))
+    if #queue.bodies > 0 then
+      redis.call('HSET', queue.aside, unpack(queue.bodies))
+    end
+    if queue.fewer > 0 then
+      redis.call('DECRBY', queue.extra, queue.fewer)
+    end
+  end
+  for priority, entries in pairs(queue.emptied) do
+    redis.call('XDEL', Q.stream(queue, priority), unpack(entries))
   end
   if queue.dry then
     for _, key in ipairs({queue.delayed, queue.leases}) do

@@ -3,7 +3,7 @@
 -- Replies: ready, delayed, leased, dead, milliseconds since the oldest became ready (or false).
 local now = clock()
 local queue = Q.open(2, '')
-local entries, oldest = 0, nil
+local entries, oldest = Q.bundled(queue), nil
 local function since(time)
   if time and (not oldest or time < oldest) then
     oldest = time

@@ -1,4 +1,4 @@
--- uses: clock queue outcome
+-- uses: clock queue bundles outcome
 -- frees
 -- Remove messages of one queue. KEYS after the queue's: the outcome of each. ARGV: the queue, what to remove (waiting
 -- or dead), window in milliseconds, 1 to mark the ids against repeated publishing, age of dead letters, the ids.
@@ -32,13 +32,13 @@ for n = 6, #ARGV do
       end
       O.write(key, outcome, now)
     end
-    redis.call('HDEL', Q.JOBS, id)
     if state == 'R' then
-      redis.call('XDEL', Q.stream(queue, job.priority), job.entry)
+      B.leave(queue, job)
     else
       redis.call('HDEL', queue.aside, id)
       redis.call('ZREM', state == 'D' and queue.delayed or state == 'S' and queue.suspects or queue.dead, id)
     end
+    redis.call('HDEL', Q.JOBS, id)
     removed[#removed + 1] = id
   end
 end

@@ -1,4 +1,4 @@
--- uses: clock queue
+-- uses: clock queue bundles
 -- frees
 -- Put messages of one queue into another. KEYS: those of the one, those of the other. ARGV: the one, the other, the
 -- ids. Replies: how many were moved.
@@ -14,13 +14,14 @@ for n = 3, #ARGV do
   local state = job and job.queue == ARGV[1] and job.state
   local body = (state == 'R' or state == 'D' or state == 'S') and Q.body_of(from, id, job)
   if body then
-    local entry = job.entry
+    local place = {priority = job.priority, entry = job.entry}
     if job.sealed == '' then
       job.sealed = ARGV[1]
     end
     job.queue = ARGV[2]
     if state == 'R' then
       Q.enter(to, id, job, body, job.ready)
+      B.leave(from, place)
     else
       redis.call('HSET', to.aside, id, body)
       local key = state == 'D' and 'delayed' or 'suspects'
@@ -29,9 +30,7 @@ for n = 3, #ARGV do
       job.token = ''
     end
     redis.call('HSET', Q.JOBS, id, Q.format(job))
-    if state == 'R' then
-      redis.call('XDEL', Q.stream(from, job.priority), entry)
-    else
+    if state ~= 'R' then
       redis.call('HDEL', from.aside, id)
       redis.call('ZREM', state == 'D' and from.delayed or from.suspects, id)
     end

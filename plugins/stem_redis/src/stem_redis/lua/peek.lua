@@ -1,4 +1,4 @@
--- uses: clock queue
+-- uses: clock queue bundles
 -- frees
 -- One page of the ids of a queue in one state, in the order of delivery. ARGV: the queue, state (ready, delayed,
 -- leased or dead), limit, the last id of the page before (or nothing), least score of the dead.
@@ -81,10 +81,12 @@ end
 local ids = {}
 local function level(priority)
   local start, waiting, turn = nil, suspects_in(priority), 1
+  -- Whether what is before us in its entry, a bundle, was in the pages before.
+  local passed = true
   local least = -1
   if last and last.priority == tostring(priority) then
     if last.state == 'R' then
-      start = '(' .. last.entry
+      start, passed = last.entry, false
     else
       least = tonumber(last.ready)
     end
@@ -100,7 +102,13 @@ local function level(priority)
       if ready >= least then
         -- All behind it as well: those that are older came later.
         least = -1
-        ids[#ids + 1] = string.match(entry[2][1] or '', '^%d*|([^|]+)')
+        for _, id in ipairs(B.ready(queue, priority, entry, #entry[2] == 2) or {}) do
+          if passed then
+            ids[#ids + 1] = id
+          end
+          passed = passed or id == after
+        end
+        passed = true
       end
     end
     if #ids >= limit then

@@ -1,11 +1,12 @@
 -- uses: since
--- Store messages of one queue and priority that are to run at once; replies 1. Else, where something is due that has to
--- stand before them, or an id had a life before, replies 0, and nothing is changed: `publish` knows what to do, and takes
--- half as long again.
+-- Store messages of one queue and priority that are to run at once, in bundles; replies 1. Else, where something is due
+-- that has to stand before them, or an id had a life before, replies 0, and nothing is changed: `publish` knows what to
+-- do, and takes twice as long.
 -- KEYS: the index, the names of queues; of the queue: what is delayed, its wake, its levels, its stream of this
--- priority, the offers of those who wait; the outcome of each id, of which the id is the end.
+-- priority, the offers of those who wait, how many more messages are in bundles than there are bundles; the outcome of
+-- each id, of which the id is the end.
 -- ARGV: the queue, the priority, what stands before the id in the key of its outcome, then the bodies.
-local stream, from, FIRST = KEYS[6], #ARGV[3] + 1, 7
+local stream, from, FIRST = KEYS[6], #ARGV[3] + 1, 8
 local count, finished = #KEYS - FIRST, {}
 if redis.call('EXISTS', KEYS[3], unpack(KEYS, FIRST + 1)) > 0 then
   local now = C.now()
@@ -44,13 +45,26 @@ if redis.call('EXISTS', stream) == 0 then
   redis.call('SADD', KEYS[2], ARGV[1])
 end
 local head, tail = '|R|' .. ARGV[1] .. '|' .. ARGV[2] .. '|', '|0|1|0||' .. C.since() .. '||'
-local since, records = C.since() .. '|', {}
+-- An entry by itself costs the server 14,800 instructions, one more message in a bundle 1,400.
+local MOST, BYTES = 2 * 16, 3000
+local since, records, fields, bytes, bundles = C.since() .. '|', {}, {}, 0, 0
 for at = 1, #new do
-  local id = ids[new[at]]
-  local entry = redis.call('XADD', stream, '*', since .. id, ARGV[3 + new[at]])
-  records[2 * at - 1], records[2 * at] = id, head .. entry .. tail
+  local n, size = new[at], #fields
+  local body = ARGV[3 + n]
+  fields[size + 1], fields[size + 2], bytes = since .. ids[n], body, bytes + #body
+  records[2 * at - 1] = ids[n]
+  if size + 2 == MOST or bytes >= BYTES or at == #new then
+    local record = head .. redis.call('XADD', stream, '*', unpack(fields)) .. tail
+    for place = 2 * at, 2 * at - size, -2 do
+      records[place] = record
+    end
+    fields, bytes, bundles = {}, 0, bundles + 1
+  end
 end
 redis.call('HSET', KEYS[1], unpack(records))
+if bundles < #new then
+  redis.call('INCRBY', KEYS[8], #new - bundles)
+end
 -- As Q.ring does.
 local missing = math.min(#new, 8) - redis.call('LLEN', KEYS[4])
 if missing > 0 then

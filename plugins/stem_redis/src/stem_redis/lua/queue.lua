@@ -12,7 +12,7 @@
 -- Functions and constants are fields of a table: a closure over many locals costs more than what most of them do, and
 -- all are made anew at every call of a script.
 local Q = {
-  JOBS = KEYS[1], QUEUES = KEYS[2], PER_QUEUE = 19, GROUP = 'stem', PORTION = 500,
+  JOBS = KEYS[1], QUEUES = KEYS[2], PER_QUEUE = 21, GROUP = 'stem', PORTION = 500,
   -- The most wakes that lie in a queue, and how long, in milliseconds.
   WAKES = 8, WAKE_TTL = 5000,
   -- As long as a wait lasts at most, in milliseconds.
@@ -25,12 +25,12 @@ function Q.open(base, name)
   return {
     base = base, name = name, levels = KEYS[base + 1], delayed = KEYS[base + 2], leases = KEYS[base + 3],
     suspects = KEYS[base + 4], aside = KEYS[base + 5], dead = KEYS[base + 6], settled = KEYS[base + 7],
-    wake = KEYS[base + 8], offers = KEYS[base + 9],
+    wake = KEYS[base + 8], offers = KEYS[base + 9], extra = KEYS[base + 10], picked = KEYS[base + 11],
   }
 end
 
 function Q.stream(queue, priority)
-  return KEYS[queue.base + 10 + priority]
+  return KEYS[queue.base + 12 + priority]
 end
 
 function Q.parse(record)
@@ -55,9 +55,17 @@ end
 -- The levels with a stream, as a text of digits.
 function Q.used(queue)
   if not queue.used then
-    queue.used = redis.call('GET', queue.levels) or ''
+    local found = redis.call('MGET', queue.levels, queue.extra, queue.picked)
+    queue.used, queue.surplus, queue.was_picked = found[1] or '', tonumber(found[2]) or 0, found[3]
   end
   return queue.used
+end
+
+-- How many more messages are ready in bundles than there are bundles, and whether one left a bundle in another way than
+-- by a claim.
+function Q.bundled(queue)
+  Q.used(queue)
+  return queue.surplus, queue.was_picked
 end
 
 function Q.use(queue, priority)
@@ -71,7 +79,7 @@ function Q.disuse(queue, priority)
   redis.call('DEL', Q.stream(queue, priority))
   queue.used = string.gsub(Q.used(queue), priority, '')
   if queue.used == '' then
-    redis.call('DEL', queue.levels)
+    redis.call('DEL', queue.levels, queue.extra, queue.picked)
   else
     redis.call('SET', queue.levels, queue.used)
   end
@@ -134,15 +142,33 @@ function Q.enter(queue, id, job, body, ready)
   job.state, job.ready = 'R', ready
 end
 
+-- The entry of a message that is in a stream, or nothing. Of a bundle it is mostly asked for several times in turn.
+function Q.entry(queue, job)
+  local stream = Q.stream(queue, job.priority)
+  if Q.stream_read ~= stream or Q.entry_read ~= job.entry then
+    Q.stream_read, Q.entry_read = stream, job.entry
+    Q.found = redis.call('XRANGE', stream, job.entry, job.entry)[1]
+  end
+  return Q.found
+end
+
 -- The body of a message in the stream.
-function Q.body_in_stream(queue, job)
-  local found = redis.call('XRANGE', Q.stream(queue, job.priority), job.entry, job.entry)
-  return found[1] and found[1][2][2]
+function Q.body_in_stream(queue, id, job)
+  local entry = Q.entry(queue, job)
+  local fields = entry and entry[2] or {}
+  if #fields <= 2 then
+    return fields[2]
+  end
+  for n = 1, #fields, 2 do
+    if string.match(fields[n], '^%d*|(.*)$') == id then
+      return fields[n + 1]
+    end
+  end
 end
 
 function Q.body_of(queue, id, job)
   if job.state == 'R' or job.state == 'L' then
-    return Q.body_in_stream(queue, job)
+    return Q.body_in_stream(queue, id, job)
   end
   return redis.call('HGET', queue.aside, id)
 end

@@ -75,7 +75,7 @@ end
 -- The body leaves its place: the stream, or the hash of what stands aside.
 function S.lift(id, job)
   if job.state == 'L' then
-    local body = Q.body_in_stream(S.queue, job)
+    local body = Q.body_in_stream(S.queue, id, job)
     S.drop_entry(job.priority, job.entry)
     return body, true
   end
