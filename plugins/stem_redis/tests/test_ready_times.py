@@ -63,6 +63,20 @@ async def test_a_suspect_stands_by_its_time_among_others(broker: RedisBroker) ->
     assert ids(await broker.receive(DEFAULT, 10, LEASE, suspects=1)) == page
 
 
+async def test_what_is_given_back_stands_behind_what_was_due_before(open_redis: OpenRedis) -> None:
+    clock = FakeClock()
+    async with open_redis(clock) as opened:
+        broker = opened.broker
+        await broker.publish([message("due", delay=5.0), message("first"), message("second")])
+        held = await broker.receive(DEFAULT, 2, LEASE)
+        assert ids(held) == ["first", "second"]
+        clock.advance(6.0)
+        await broker.settle([Settlement(receipt=one.receipt, action=Release()) for one in held])
+        age = (await broker.depth(["default"]))["default"].oldest_ready_age
+        assert age == pytest.approx(1.0, abs=0.01)
+        assert ids(await claim(broker)) == ["due", "first", "second"]
+
+
 async def _pages(broker: Broker, size: int, most: int) -> list[str]:
     """The ids of what is ready, a page at a time; a page more than there should be ends it."""
     found: list[str] = []

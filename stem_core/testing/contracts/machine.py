@@ -39,8 +39,13 @@ class OpenFresh(Protocol):
 class History:
     """One broker in two sessions, and the model beside it. The rules call these."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, open_fresh: OpenFresh) -> None:
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, open_fresh: OpenFresh, *, moment: float, moves_in_order: bool
+    ) -> None:
         self._loop = loop
+        self._moment = moment
+        #: As in :class:`BrokerMachineContract`.
+        self.moves_in_order = moves_in_order
         self.clock = FakeClock()
         self.model = Model(WINDOW)
         self.sessions: list[Broker] = []
@@ -66,7 +71,7 @@ class History:
 
     def tick(self) -> float:
         """Let a moment pass, so that no two steps happen at one time; the time."""
-        self.clock.advance(0.5 + 2**-20)
+        self.clock.advance(self._moment)
         return self.clock.now()
 
     def close(self) -> None:
@@ -84,6 +89,11 @@ class BrokerMachineContract(StoreContract):
     #: How many histories to try, of how many steps each.
     examples: ClassVar[int] = 100
     steps: ClassVar[int] = 50
+    #: Seconds between two steps. A store that counts in whole milliseconds needs one of them that is exact as a float.
+    moment: ClassVar[float] = 0.5 + 2**-20
+    #: Whether what is moved to another queue stands there by the time since which it is ready; else behind what is
+    #: ready there already.
+    moves_in_order: ClassVar[bool] = True
 
     @pytest.fixture
     def open_fresh(self, stem_runtime: Runtime, store_url: str, tmp_path: Path) -> OpenFresh:
@@ -115,7 +125,10 @@ class BrokerMachineContract(StoreContract):
         )
         loop = asyncio.new_event_loop()
         try:
-            run_state_machine_as_test(broker_machine(lambda: History(loop, open_fresh)), settings=settings)
+            machine = broker_machine(
+                lambda: History(loop, open_fresh, moment=self.moment, moves_in_order=self.moves_in_order)
+            )
+            run_state_machine_as_test(machine, settings=settings)
         finally:
             loop.run_until_complete(loop.shutdown_default_executor())
             loop.close()

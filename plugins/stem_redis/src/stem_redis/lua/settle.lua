@@ -85,6 +85,11 @@ end
 function S.move_on(id, job, body, from_stream, ready_at)
   local ready = ready_at <= S.now
   if ready and job.crashes == '0' then
+    if not S.promoted then
+      -- So that what was due before stands before it.
+      S.promoted = true
+      Q.promote_from(S.queue, S.now, {S.queue.delayed})
+    end
     Q.enter(S.queue, id, job, body, S.now)
     if not from_stream then
       table.insert(S.no_aside, id)

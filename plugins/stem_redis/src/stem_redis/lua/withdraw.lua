@@ -14,7 +14,7 @@ for n = 3, #ARGV, 3 do
   if record and string.sub(record, 1, #token + 3) == token .. '|H|' then
     -- As if its time was over.
     redis.call('ZADD', queue.leases, now, id)
-    Q.promote_from(queue, now, {queue.leases})
+    Q.promote(queue, now)
     Q.ring(queue, 1)
   end
 end
