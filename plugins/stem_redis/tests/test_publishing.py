@@ -183,6 +183,8 @@ async def test_of_an_id_at_several_places_of_one_call_the_first_is_stored(broker
     assert (await broker.find(["x"]))["x"].message == first
     assert await broker.peek("default", "delayed") == []
     assert ids(await claim(broker, 5)) == ["x", "y"]
+    await broker.publish([message("a"), message("b"), message("a")])
+    assert ids(await claim(broker, 5)) == ["a", "b"]
 
 
 async def test_a_message_that_cannot_be_sent_keeps_nobody_waiting(broker):

@@ -46,12 +46,14 @@ def unpack(body: bytes) -> tuple[bytes, bytes, bytes | None]:
 def delivery(queue: str, token: bytes, meta: bytes, body: bytes, now: float) -> Delivery:
     """What a claim granted.
 
-    ``token`` is ``place/run/serial``, ``meta`` is ``ready|id`` with ``|run|attempt|first|sealed`` where that is not the
-    first run, and ``|crashes|priority`` where the message does not come from a stream.
+    ``token`` is ``place/run/serial``, ``meta`` is ``id`` or ``ready|id``, with ``|run|attempt|first|sealed`` where that
+    is not the first run, and ``|crashes|priority`` where the message does not come from a stream.
     """
     receipt_token = token.decode()
     header, payload, signature = unpack(body)
-    _, id, *more = meta.decode().split("|")
+    id, *more = meta.decode().split("|")
+    if more:
+        id, *more = more
     sealed, run, attempt, crashes, first = queue, 1, 1, 0, now
     if more:
         run = int(receipt_token.rsplit("/", 2)[1])

@@ -245,15 +245,17 @@ def _portions(messages: Sequence[Message]) -> Iterator[Sequence[Message]]:
     if len(messages) == 1:
         yield messages
         return
+    if len({message.id for message in messages}) < len(messages):
+        # Of an id that comes several times the first is stored.
+        firsts: dict[str, Message] = {}
+        for message in messages:
+            firsts.setdefault(message.id, message)
+        messages = list(firsts.values())
     alike: dict[tuple[str, int], list[Message]] = {}
     for message in messages:
         place = message.queue, message.priority if message.delay <= 0 else _DELAYED
         alike.setdefault(place, []).append(message)
-    if len(alike) > 1 and len(firsts := {message.id: message for message in reversed(messages)}) < len(messages):
-        # Of an id in several places the first is stored, whichever portion goes before.
-        for place, some in alike.items():
-            alike[place] = [message for message in some if firsts[message.id] is message]
-    for some in filter(None, alike.values()):
+    for some in alike.values():
         start = size = 0
         for position, message in enumerate(some):
             size += len(message.header) + len(message.payload)

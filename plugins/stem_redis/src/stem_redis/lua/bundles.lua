@@ -7,11 +7,11 @@ local B = {MOST = 16}
 function B.ids(entry)
   local fields, ids = entry[2], {}
   for at = 1, #fields, 2 do
-    local id = fields[at + 1] and string.match(fields[at], '^%d*|([^|]+)')
-    if not id then
+    -- The size of a header, which every body begins with, has three bytes at most.
+    if string.byte(fields[at + 1] or '') ~= 0 then
       return
     end
-    ids[(at + 1) / 2] = id
+    ids[(at + 1) / 2] = Q.id(fields[at])
   end
   return ids[1] and ids
 end

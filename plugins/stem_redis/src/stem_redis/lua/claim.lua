@@ -54,9 +54,12 @@ end
 function C.grant_entry(queue, number, priority, entry)
   local fields = entry[2]
   local meta, body = fields[1], fields[2]
-  local bar = #fields == 2 and string.find(meta, '|', 1, true)
-  if not bar then
+  if #fields ~= 2 or string.byte(body) ~= 0 then
     return C.quarantine(queue, priority, entry)
+  end
+  local bar = string.find(meta, '|', 1, true)
+  if not bar then
+    return C.grant_first(queue, number, priority, entry[1], '', meta, meta, body)
   end
   if not string.find(meta, '|', bar + 1, true) then
     return C.grant_first(
@@ -81,7 +84,7 @@ function C.grant_bundle(queue, number, priority, entry, wanted, whole)
   end
   local fields, bodies, count = entry[2], queue.bodies, math.min(#ids, wanted)
   local start = priority .. '/' .. entry[1] .. '/1/' .. C.serial .. '.'
-  local since = string.match(fields[1], '^%d+') or string.match(entry[1], '^%d+')
+  local since = string.match(fields[1], '^(%d+)|') or string.match(entry[1], '^%d+')
   local tail = '|l|' .. queue.name .. '|' .. priority .. '||1|1|0|' .. C.since .. '|' .. since .. '||'
   for n = 1, count do
     local id, place, size = ids[n], places[n], #bodies
@@ -113,7 +116,7 @@ function C.regroup(queue, priority)
   local entries = redis.call('XRANGE', key, '-', '+', 'COUNT', Q.PORTION)
   while #entries > 0 do
     for _, entry in ipairs(entries) do
-      local id = #entry[2] == 2 and string.match(entry[2][1], '^%d*|([^|]+)')
+      local id = #entry[2] == 2 and Q.id(entry[2][1])
       local record = id and redis.call('HGET', Q.JOBS, id)
       if not record or string.match(record, '^[^|]*|(%a)') ~= 'L' then
         entries = {}

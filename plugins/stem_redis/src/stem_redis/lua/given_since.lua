@@ -8,3 +8,7 @@ end
 function C.since()
   return given
 end
+
+function C.named(id)
+  return given .. '|' .. id
+end

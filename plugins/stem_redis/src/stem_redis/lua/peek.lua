@@ -48,7 +48,7 @@ local function youngest_up_to_last()
     for _, entry in ipairs(entries) do
       found = math.max(found, Q.ready_since(entry))
       -- By the number of its entry, and no number before it is higher.
-      if string.sub(entry[2][1], 1, 1) == '|' then
+      if not string.find(entry[2][1], '|', 1, true) then
         return found
       end
     end

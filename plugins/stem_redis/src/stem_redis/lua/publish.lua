@@ -1,6 +1,6 @@
 -- uses: clock queue outcome
 -- Store messages of one queue. KEYS after the queue's: the outcome of each. ARGV: the queue, then for each message
--- its id, priority (with a comma and the delay in milliseconds where it has one), body.
+-- its id, priority (with a comma and the delay in milliseconds where it has one), body. No id comes twice.
 local now, exact = clock()
 local queue = Q.open(2, ARGV[1])
 local count, first_key = (#ARGV - 1) / 3, 3 + Q.PER_QUEUE
@@ -12,7 +12,7 @@ for n = 1, count do
 end
 local known = redis.call('HMGET', Q.JOBS, unpack(ids))
 local outcomes = redis.call('MGET', unpack(KEYS, first_key))
-local changes, seen, size = {}, {}, 0
+local changes, size = {}, 0
 local since = string.format('%.0f', now)
 
 local P = {ready = 0, sooner = false}
@@ -42,8 +42,7 @@ end
 
 for n = 1, count do
   local id, old = ids[n], outcomes[n] and O.parse(outcomes[n])
-  if not known[n] and not seen[id] and not (old and old.marked > now) then
-    seen[id] = true
+  if not known[n] and not (old and old.marked > now) then
     changes[size + 1], changes[size + 2] = id, P.store(queue, id, ARGV[3 * n], ARGV[3 * n + 1], old)
     size = size + 2
   end

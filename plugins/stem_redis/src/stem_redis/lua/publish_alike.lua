@@ -5,7 +5,7 @@
 -- KEYS: the index, the names of queues; of the queue: what is delayed, its wake, its levels, its stream of this
 -- priority, the offers of those who wait, how many more messages are in bundles than there are bundles; the outcome of
 -- each id, of which the id is the end.
--- ARGV: the queue, the priority, what stands before the id in the key of its outcome, then the bodies.
+-- ARGV: the queue, the priority, what stands before the id in the key of its outcome, then the bodies. No id comes twice.
 local stream, from, FIRST = KEYS[6], #ARGV[3] + 1, 8
 local count, finished = #KEYS - FIRST, {}
 if redis.call('EXISTS', KEYS[3], unpack(KEYS, FIRST + 1)) > 0 then
@@ -22,18 +22,17 @@ if redis.call('EXISTS', KEYS[3], unpack(KEYS, FIRST + 1)) > 0 then
 end
 -- What is stored or was finished is passed over, for to leave all to `publish` would put them behind what is published
 -- after them and is under way.
-local ids, new, seen = {}, {}, {}
+local ids, new, size = {}, {}, 0
 for n = 1, count do
   ids[n] = string.sub(KEYS[FIRST + n], from)
 end
-local known = redis.call('HMGET', KEYS[1], unpack(ids))
-for n = 1, count do
-  local id = ids[n]
-  if not known[n] and not finished[n] and not seen[id] then
-    seen[id], new[#new + 1] = true, n
+for n, known in ipairs(redis.call('HMGET', KEYS[1], unpack(ids))) do
+  if not known and not finished[n] then
+    size = size + 1
+    new[size] = n
   end
 end
-if #new == 0 then
+if size == 0 then
   return 1
 end
 if redis.call('EXISTS', stream) == 0 then
@@ -47,26 +46,27 @@ end
 local head, tail = '|R|' .. ARGV[1] .. '|' .. ARGV[2] .. '|', '|0|1|0||' .. C.since() .. '||'
 -- An entry by itself costs the server 14,800 instructions, one more message in a bundle 1,400.
 local MOST, BYTES = 2 * 16, 3000
-local since, records, fields, bytes, bundles = C.since() .. '|', {}, {}, 0, 0
-for at = 1, #new do
-  local n, size = new[at], #fields
-  local body = ARGV[3 + n]
-  fields[size + 1], fields[size + 2], bytes = since .. ids[n], body, bytes + #body
-  records[2 * at - 1] = ids[n]
-  if size + 2 == MOST or bytes >= BYTES or at == #new then
-    local record = head .. redis.call('XADD', stream, '*', unpack(fields)) .. tail
-    for place = 2 * at, 2 * at - size, -2 do
+local records, fields, filled, bytes, bundles = {}, {}, 0, 0, 0
+for at = 1, size do
+  local n = new[at]
+  local id, body = ids[n], ARGV[3 + n]
+  records[2 * at - 1] = id
+  fields[filled + 1], fields[filled + 2] = C.named(id), body
+  filled, bytes = filled + 2, bytes + #body
+  if filled == MOST or bytes >= BYTES or at == size then
+    local record = head .. redis.call('XADD', stream, '*', unpack(fields, 1, filled)) .. tail
+    for place = 2 * at, 2 * at - filled + 2, -2 do
       records[place] = record
     end
-    fields, bytes, bundles = {}, 0, bundles + 1
+    filled, bytes, bundles = 0, 0, bundles + 1
   end
 end
 redis.call('HSET', KEYS[1], unpack(records))
-if bundles < #new then
-  redis.call('INCRBY', KEYS[8], #new - bundles)
+if bundles < size then
+  redis.call('INCRBY', KEYS[8], size - bundles)
 end
 -- As Q.ring does.
-local missing = math.min(#new, 8) - redis.call('LLEN', KEYS[4])
+local missing = math.min(size, 8) - redis.call('LLEN', KEYS[4])
 if missing > 0 then
   for _ = 1, missing do
     redis.call('RPUSH', KEYS[4], 1)

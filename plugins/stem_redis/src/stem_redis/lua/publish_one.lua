@@ -43,8 +43,7 @@ for _, offer in ipairs(offered and #body <= 16384 and offered or {}) do
   redis.call('ZREM', KEYS[9], id)
 end
 
-local since = C.since()
-local meta = since .. '|' .. id
+local since, meta = C.since(), C.named(id)
 -- A stream that is there is known as in use; else as Q.use does.
 local entry = redis.call('XADD', KEYS[6], 'NOMKSTREAM', '*', meta, body)
 if not entry then

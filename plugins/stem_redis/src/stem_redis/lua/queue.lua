@@ -130,8 +130,8 @@ function Q.rank(priority, ready)
   return (9 - priority) * Q.BAND + ready
 end
 
--- Put a message at the end of its stream. An entry has one field: its name says since when the message is ready (as in
--- a record), a bar, and the id, with more behind it where this is not the first run; its value is the body.
+-- Put a message at the end of its stream. An entry has one field, the value of which is the body. Its name is the id, or
+-- since when the message is ready, a bar, and the id, with more behind it where this is not the first run.
 function Q.enter(queue, id, job, body, ready)
   local meta = ready .. '|' .. id
   if job.run ~= '0' or job.attempt ~= '1' or job.sealed ~= '' then
@@ -152,6 +152,11 @@ function Q.entry(queue, job)
   return Q.found
 end
 
+-- The id in the name of an entry.
+function Q.id(name)
+  return string.find(name, '|', 1, true) and string.match(name, '^%d+|([^|]+)') or name
+end
+
 -- The body of a message in the stream.
 function Q.body_in_stream(queue, id, job)
   local entry = Q.entry(queue, job)
@@ -160,7 +165,7 @@ function Q.body_in_stream(queue, id, job)
     return fields[2]
   end
   for n = 1, #fields, 2 do
-    if string.match(fields[n], '^%d*|(.*)$') == id then
+    if Q.id(fields[n]) == id then
       return fields[n + 1]
     end
   end
@@ -263,7 +268,7 @@ function Q.undelivered(queue, priority, count, after)
 end
 
 function Q.ready_since(entry)
-  return tonumber(string.match(entry[2][1] or '', '^%d+') or string.match(entry[1], '^%d+'))
+  return tonumber(string.match(entry[2][1] or '', '^(%d+)|') or string.match(entry[1], '^%d+'))
 end
 
 -- Take away what an empty queue would leave.

@@ -10,3 +10,8 @@ end
 function C.since()
   return ''
 end
+
+-- How an entry is named that holds a message for the first time.
+function C.named(id)
+  return id
+end
