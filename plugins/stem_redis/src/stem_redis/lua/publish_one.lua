@@ -8,7 +8,8 @@ local id, body = ARGV[2], ARGV[4]
 -- Mostly there is none of the three, or the offers alone.
 local there, offered, now = redis.call('EXISTS', KEYS[10], KEYS[3], KEYS[7]), nil, nil
 if there > 0 then
-  now = C.now()
+  local time = redis.call('TIME')
+  now = given or string.format('%s%03d', time[1], time[2] / 1000)
   -- Who has waited longest is the first, so that workers take turns.
   offered = redis.call('ZRANGEBYSCORE', KEYS[7], now, '+inf', 'LIMIT', 0, 4)
   if (there > 1 or #offered == 0) and (redis.call('EXISTS', KEYS[10]) == 1
@@ -19,7 +20,8 @@ end
 
 -- Somebody waits for work and has nothing: the message goes there with its first grant. That lasts two seconds, and
 -- for the usual time once it is confirmed; without that it is ready again, and no crash is counted.
-for _, offer in ipairs(offered and #body <= 16384 and offered or {}) do
+for n = 1, offered and #body <= 16384 and #offered or 0 do
+  local offer = offered[n]
   local channel, serial = string.match(offer, '^(%S+) (%S+)$')
   local token = 'a/1/' .. serial .. '.1'
   local record = token .. '|H|' .. ARGV[1] .. '|' .. ARGV[3] .. '||1|1|0|' .. now .. '|' .. now .. '||'
@@ -43,7 +45,7 @@ for _, offer in ipairs(offered and #body <= 16384 and offered or {}) do
   redis.call('ZREM', KEYS[9], id)
 end
 
-local since, meta = C.since(), C.named(id)
+local since, meta = given or '', given and given .. '|' .. id or id
 -- A stream that is there is known as in use; else as Q.use does.
 local entry = redis.call('XADD', KEYS[6], 'NOMKSTREAM', '*', meta, body)
 if not entry then
