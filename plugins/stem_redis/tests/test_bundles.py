@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager
+import re
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import AbstractAsyncContextManager, contextmanager
 
 import pytest
 
@@ -40,16 +42,18 @@ async def finish(broker: Broker, most: int = 1000) -> list[str]:
     return done
 
 
-async def test_an_entry_holds_sixteen_or_three_thousand_bytes(broker: RedisBroker, server: RedisServer) -> None:
+async def test_an_entry_holds_sixteen_or_four_thousand_bytes(broker: RedisBroker, server: RedisServer) -> None:
     await broker.publish(messages(40))
     assert entries(server) == 3
-    await broker.publish([message(f"large-{n}", payload=b"x" * 2000) for n in range(4)])
+    await broker.publish([message(f"large-{n}", payload=b"x" * 1900) for n in range(4)])
     assert entries(server) == 3 + 2
-    # By itself, between others, and last.
-    await broker.publish([message("huge", payload=b"x" * 10_000), *messages(2, prefix="behind")])
-    assert entries(server) == 3 + 2 + 2
-    assert await ready(broker) == 47
-    assert len(await finish(broker)) == 47
+    # The first, between others, and the last.
+    huge = [message(f"huge-{n}", payload=b"x" * 10_000) for n in range(3)]
+    small = messages(4, prefix="small")
+    await broker.publish([huge[0], *small[:2], huge[1], *small[2:], huge[2]])
+    assert entries(server) == 3 + 2 + 5
+    assert await ready(broker) == 51
+    assert len(await finish(broker)) == 51
 
 
 @pytest.mark.parametrize("most", [1, 2, 5, 15, 16, 17, 31, 100])
@@ -215,3 +219,45 @@ async def test_priorities_hold_across_bundles(broker: RedisBroker) -> None:
     await broker.publish(level(9))
     rest = await broker.receive(DEFAULT, 100, LEASE)
     assert ids([*first, *rest]) == [one.id for one in (*level(8)[:10], *level(9), *level(8)[10:], *level(1))]
+
+
+async def test_a_claim_of_a_part_looks_at_no_more_than_its_bundle(broker: RedisBroker, server: RedisServer) -> None:
+    await broker.publish(messages(2_000))
+    with commands(server) as seen:
+        for _ in range(3):
+            await broker.receive(DEFAULT, 1, LEASE)
+    reads = [words for words in seen if words[0].startswith("X")]
+    # The first finds that there is no group, and makes it.
+    assert [words[0] for words in reads] == [
+        "XREADGROUP", "XRANGE", "XGROUP", "XREADGROUP", "XGROUP", "XREADGROUP", "XGROUP", "XREADGROUP", "XGROUP",
+    ]  # fmt: skip
+    assert {words[words.index("COUNT") + 1] for words in reads if "COUNT" in words} == {"1"}
+
+
+async def test_a_suspect_behind_what_waits_costs_no_look_at_all_of_it(broker: RedisBroker, server: RedisServer) -> None:
+    await broker.publish([message("suspect")])
+    await broker.receive(DEFAULT, 1, 0.01)
+    await asyncio.sleep(0.02)
+    await broker.publish(messages(2_000))
+    with commands(server) as seen:
+        assert len(await broker.receive(DEFAULT, 100, LEASE, suspects=1)) == 100
+    counts = [int(words[words.index("COUNT") + 1]) for words in seen if "COUNT" in words]
+    assert sum(counts) < 20
+
+
+@contextmanager
+def commands(server: RedisServer) -> Iterator[list[list[str]]]:
+    """What scripts have called meanwhile, when this is left."""
+    seen: list[list[str]] = []
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.connect(server.path)
+        connection.sendall(b"MONITOR\r\n")
+        lines = connection.makefile("rb")
+        assert lines.readline() == b"+OK\r\n"
+        yield seen
+        assert server.command("ECHO", "the end")
+        for line in lines:
+            if b'"the end"' in line:
+                break
+            if b" lua] " in line:
+                seen.append(re.findall(r'"((?:[^"\\]|\\.)*)"', line.decode(errors="replace")))

@@ -199,3 +199,16 @@ async def test_a_message_that_cannot_be_sent_keeps_nobody_waiting(broker):
     assert [type(one) for one in others] == [TypeError, TypeError]
     await asyncio.wait_for(broker.publish([message("after")]), 5)
     assert {"first", "after"} <= set(ids(await claim(broker, 5)))
+
+
+@pytest.mark.parametrize("change", [list.clear, lambda some: some.__setitem__(0, message("other"))])
+async def test_a_list_may_be_used_again_at_once(broker, change) -> None:
+    # What is due makes the first try fail.
+    await broker.publish([message("due", delay=0.001)])
+    await asyncio.sleep(0.01)
+    given = [message("mine")]
+    published = asyncio.ensure_future(broker.publish(given))
+    await asyncio.sleep(0)
+    change(given)
+    await asyncio.wait_for(published, 5)
+    assert ids(await claim(broker, 5)) == ["due", "mine"]

@@ -121,24 +121,20 @@ class Publisher:
         done: asyncio.Future[None] = self._loop.create_future()
 
         def stored(answer: Any) -> None:
-            if isinstance(answer, Exception) or not answer:
-                batch = _Batch(self._stored)
-                batch.waiting.append(done)
-                batch.begin(1)
-                if answer == 0:
-                    # Something was out of the ordinary.
-                    self._send_some(batch, messages)
-                else:
-                    batch.done(answer)
+            if answer == 1:
+                self._under_way -= 1
+                if not done.done():
+                    done.set_result(None)
                 return
-            self._under_way -= 1
-            if not done.done():
-                done.set_result(None)
+            batch = _Batch(self._stored)
+            batch.waiting.append(done)
+            batch.begin(1)
+            self._send_again(batch, (message,), answer)
 
-        self._under_way += 1
         (message,) = messages
+        self._under_way += 1
         try:
-            if not self._send_one(self._place(message.queue, message.priority), messages, stored):
+            if not self._send_one(self._place(message.queue, message.priority), (message,), stored):
                 stored(0)
         except Exception as error:
             stored(error)
@@ -165,11 +161,7 @@ class Publisher:
 
     def _send_portion(self, batch: _Batch, messages: Sequence[Message]) -> None:
         def stored(answer: Any) -> None:
-            if answer == 0:
-                # Something was out of the ordinary.
-                self._send_some(batch, messages)
-            else:
-                batch.done(answer)
+            self._send_again(batch, messages, answer)
 
         first = messages[0]
         if first.delay > 0:
@@ -179,6 +171,17 @@ class Publisher:
         send = self._send_one if len(messages) == 1 else self._send_alike
         if not send(place, messages, stored):
             self._send_some(batch, messages)
+
+    def _send_again(self, batch: _Batch, messages: Sequence[Message], answer: object) -> None:
+        """Where the answer to a first try is that something was out of the ordinary."""
+        if answer != 0:
+            batch.done(answer)
+            return
+        try:
+            self._send_some(batch, messages)
+        except Exception as error:
+            # Not for who reads the answers of this connection.
+            batch.done(error)
 
     def _send_one(self, place: _Place, messages: Sequence[Message], stored: OnReply) -> bool:
         (message,) = messages

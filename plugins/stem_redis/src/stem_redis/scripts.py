@@ -10,7 +10,7 @@ from importlib.resources import files
 from stem_core.model._value import value
 from stem_redis.packing import packed
 
-#: The scripts by name. ``clock``, ``since``, ``queue`` and ``outcome`` are parts that others use.
+#: The scripts by name. ``clock``, ``since``, ``queue``, ``bundles``, ``suspects`` and ``outcome`` are parts of others.
 NAMES = (
     "publish", "publish_one", "publish_alike", "confirm", "withdraw", "claim", "recover", "settle", "extend",
     "look", "depth", "fetch", "peek", "drop", "replay", "move", "record", "results", "await", "forget", "state", "send",

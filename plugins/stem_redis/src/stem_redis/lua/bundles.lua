@@ -17,8 +17,8 @@ function B.ids(entry)
 end
 
 -- What is ready in an entry of a level: ids, and places of their bodies among its fields. Nothing when it cannot be read.
--- `whole`: nothing of it was taken, which need not be looked up then. `queue.granted`: ids that are granted already,
--- while their records do not say so.
+-- `whole`: all of it, which need not be looked up then. `queue.granted`: ids that are granted already, while their
+-- records do not say so.
 function B.ready(queue, priority, entry, whole)
   local ids, places = B.ids(entry), {}
   if not ids or whole then
@@ -27,9 +27,9 @@ function B.ready(queue, priority, entry, whole)
     end
     return ids, places
   end
-  local still, granted, start = {}, queue.granted or {}, '|R|' .. queue.name .. '|' .. priority .. '|' .. entry[1] .. '|'
+  local still, granted, start = {}, queue.granted, '|R|' .. queue.name .. '|' .. priority .. '|' .. entry[1] .. '|'
   for n, record in ipairs(redis.call('HMGET', Q.JOBS, unpack(ids))) do
-    if record and string.find(record, start, 1, true) == 1 and not granted[ids[n]] then
+    if record and string.find(record, start, 1, true) == 1 and not (granted and granted[ids[n]]) then
       still[#still + 1], places[#places + 1] = ids[n], 2 * n
     end
   end

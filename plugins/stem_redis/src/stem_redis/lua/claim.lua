@@ -1,4 +1,4 @@
--- uses: clock queue bundles
+-- uses: clock queue bundles suspects
 -- frees
 -- Grant ready messages of several queues. KEYS: for each queue its own. ARGV: lease in milliseconds, suspects, serial,
 -- limit, an offer to take back and one to make when nothing is granted (or nothing), number of queues, their names, then
@@ -108,27 +108,27 @@ end
 
 -- The group is lost, or was never made: what is leased stands before what is ready.
 function C.regroup(queue, priority)
-  local key, last = Q.stream(queue, priority), '0'
-  if redis.call('EXISTS', key) == 0 then
-    Q.disuse(queue, priority)
-    return false
-  end
-  local entries = redis.call('XRANGE', key, '-', '+', 'COUNT', Q.PORTION)
-  while #entries > 0 do
+  local key, last, count = Q.stream(queue, priority), nil, 1
+  repeat
+    local entries = redis.call('XRANGE', key, last and '(' .. last or '-', '+', 'COUNT', count)
+    if #entries == 0 and not last then
+      Q.disuse(queue, priority)
+      return false
+    end
+    local ready
     for _, entry in ipairs(entries) do
       local id = #entry[2] == 2 and Q.id(entry[2][1])
       local record = id and redis.call('HGET', Q.JOBS, id)
       if not record or string.match(record, '^[^|]*|(%a)') ~= 'L' then
-        entries = {}
+        ready = true
         break
       end
       last = entry[1]
     end
-    if #entries > 0 then
-      entries = redis.call('XRANGE', key, '(' .. last, '+', 'COUNT', Q.PORTION)
-    end
-  end
-  redis.call('XGROUP', 'CREATE', key, Q.GROUP, last)
+    -- Mostly nothing is leased there, and what is ready may be much.
+    count = math.min(2 * count, Q.PORTION)
+  until ready or #entries == 0
+  redis.call('XGROUP', 'CREATE', key, Q.GROUP, last or '0')
   return true
 end
 
@@ -155,12 +155,20 @@ function C.next(queue, priority, wanted)
   return found[1][2]
 end
 
--- What comes after this entry, or after all before the other, is to be read again.
+-- This entry is the next that is read. `last` stands before it, and is gone or leased.
 function C.back_to(queue, priority, last, entry)
   local key = Q.stream(queue, priority)
   if not last then
-    local before = redis.call('XREVRANGE', key, '(' .. entry[1], '-', 'COUNT', 1)[1]
-    last = before and before[1] or '0'
+    local time, number = string.match(entry[1], '^(%d+)-(%d+)$')
+    if number == '0' then
+      last = string.format('%.0f', time - 1) .. '-18446744073709551615'
+    elseif #number < 16 then
+      last = time .. '-' .. string.format('%.0f', number - 1)
+    else
+      -- More than Lua can count down, so somebody wrote there by hand. It may go through all there is: 30 ms of 300,000.
+      local before = redis.call('XREVRANGE', key, '(' .. entry[1], '-', 'COUNT', 1)[1]
+      last = before and before[1] or '0'
+    end
   end
   redis.call('XGROUP', 'SETID', key, Q.GROUP, last)
 end
@@ -168,11 +176,11 @@ end
 function C.read(queue, number, priority, wanted)
   local before, last = C.taken, nil
   local target, surplus, picked = before + wanted, Q.bundled(queue)
-  -- About how many messages an entry has: no bundles are to be read that are left lying then.
+  -- About how many messages an entry has, so that few are read in vain.
   local each = surplus > queue.fewer and B.MOST or 1
   while C.taken < target do
     local start, count = C.taken, math.ceil((target - C.taken) / each)
-    if each > 1 then
+    if count > 1 and each > 1 then
       -- The first may have been taken in part.
       count = count + 1
     end
@@ -182,7 +190,8 @@ function C.read(queue, number, priority, wanted)
       if left == 0 then
         all = false
       elseif #entry[2] > 2 then
-        -- A claim leaves a part of one bundle at most, which is the first that the next one reads.
+        -- A claim leaves a part of one bundle at most, which is the first that the next one reads: what stands before
+        -- the place of reading is gone or leased.
         all = C.grant_bundle(queue, number, priority, entry, left, last and not picked)
       else
         C.grant_entry(queue, number, priority, entry)
@@ -201,75 +210,18 @@ function C.read(queue, number, priority, wanted)
   return C.taken - before
 end
 
-function C.grant_suspect(queue, number, id)
-  local record, body = redis.call('HGET', Q.JOBS, id), redis.call('HGET', queue.aside, id)
-  redis.call('ZREM', queue.suspects, id)
-  if not record or not body then
-    redis.call('HDEL', Q.JOBS, id)
-    return 0
-  end
-  local job = Q.parse(record)
-  job.run, job.entry = tostring(job.run + 1), ''
-  if job.token ~= '' then
-    job.crashes = tostring(job.crashes + 1)
-  end
-  if job.first == '' then
-    job.first = C.since
-  end
-  C.suspects = C.suspects - 1
-  local meta = job.ready .. '|' .. id .. '|' .. job.run .. '|' .. job.attempt .. '|' .. job.first .. '|' .. job.sealed
-    .. '|' .. job.crashes .. '|' .. job.priority
-  C.grant(queue, number, id, 'l', 'a', job, meta, body)
-  return 1
-end
-
--- One level that holds suspects too: by the time since which each is ready.
-function C.take_mixed(queue, number, priority, wanted, waiting)
-  local entries = Q.undelivered(queue, priority, wanted)
-  local next_entry, got, clean = 1, 0, 0
-  for _, suspect in ipairs(waiting) do
-    while entries[next_entry] and Q.ready_since(entries[next_entry]) < suspect.ready and got + clean < wanted do
-      clean = clean + #(B.ready(queue, priority, entries[next_entry]) or {})
-      next_entry = next_entry + 1
-    end
-    if clean > 0 then
-      got = got + C.read(queue, number, priority, math.min(clean, wanted - got))
-      clean = 0
-    end
-    if got < wanted then
-      got = got + C.grant_suspect(queue, number, suspect.id)
-    end
-  end
-  if got < wanted and string.find(Q.used(queue), priority, 1, true) then
-    got = got + C.read(queue, number, priority, wanted - got)
-  end
-  return got
-end
-
--- The most urgent suspects by priority, or nothing.
-function C.suspects_of(queue)
-  local found = C.suspects > 0 and redis.call('ZRANGE', queue.suspects, 0, C.suspects - 1, 'WITHSCORES') or {}
-  if #found == 0 then
-    return
-  end
-  local bands = {}
-  for n = 1, #found, 2 do
-    local band = math.floor(found[n + 1] / Q.BAND)
-    bands[9 - band] = bands[9 - band] or {}
-    table.insert(bands[9 - band], {id = found[n], ready = found[n + 1] - band * Q.BAND})
-  end
-  return bands
-end
-
 function C.take(queue, number, wanted)
-  local bands, levels, got = C.suspects_of(queue), Q.used(queue), 0
-  if not bands and #levels <= 1 then
+  local found = C.suspects > 0 and redis.call('ZRANGE', queue.suspects, 0, C.suspects - 1, 'WITHSCORES') or {}
+  local levels, got = Q.used(queue), 0
+  if #found == 0 and #levels <= 1 then
     return levels == '' and 0 or C.read(queue, number, levels, wanted)
   end
+  local suspects = #found > 0 and with_suspects(C)
+  local bands = suspects and suspects.bands(found) or {}
   for priority = 9, 0, -1 do
     local level = tostring(priority)
-    if bands and bands[priority] then
-      got = got + C.take_mixed(queue, number, level, wanted - got, bands[priority])
+    if bands[priority] then
+      got = got + suspects.take(queue, number, level, wanted - got, bands[priority])
     elseif string.find(levels, level, 1, true) then
       got = got + C.read(queue, number, level, wanted - got)
     end

@@ -84,6 +84,8 @@ local function level(priority)
   -- Whether what is before us in its entry, a bundle, was in the pages before.
   local passed = true
   local least = -1
+  -- Entries to read at a time: bundles are not to be read for nothing.
+  local portion = Q.bundled(queue) > 0 and math.ceil(limit / B.MOST) + 1 or limit
   if last and last.priority == tostring(priority) then
     if last.state == 'R' then
       start, passed = last.entry, false
@@ -91,7 +93,7 @@ local function level(priority)
       least = tonumber(last.ready)
     end
   end
-  local entries = Q.undelivered(queue, priority, limit, start)
+  local entries = Q.undelivered(queue, priority, portion, start)
   while #entries > 0 or waiting[turn] do
     for _, entry in ipairs(entries) do
       local ready = Q.ready_since(entry)
@@ -110,12 +112,12 @@ local function level(priority)
         end
         passed = true
       end
-    end
-    if #ids >= limit then
-      return
+      if #ids >= limit then
+        return
+      end
     end
     local tail = entries[#entries]
-    entries = tail and Q.undelivered(queue, priority, limit, '(' .. tail[1]) or {}
+    entries = tail and Q.undelivered(queue, priority, portion, '(' .. tail[1]) or {}
     if #entries == 0 then
       while waiting[turn] do
         ids[#ids + 1] = waiting[turn].id
