@@ -210,6 +210,22 @@ async def test_a_suspect_stands_between_bundles(open_redis: OpenRedis) -> None:
         assert got == expected
 
 
+@pytest.mark.parametrize("most", [1, 4, 10, 13, 20, 21])
+async def test_a_suspect_does_not_make_a_claim_larger(open_redis: OpenRedis, most: int) -> None:
+    clock = FakeClock()
+    async with open_redis(clock) as opened:
+        broker = opened.broker
+        await broker.publish([message("suspect")])
+        await broker.receive(DEFAULT, 1, 10.0)
+        await broker.publish(messages(10))
+        clock.advance(11.0)
+        assert (await broker.depth(["default"]))["default"].ready == 11
+        await broker.publish(messages(10, prefix="behind"))
+        claimed = await broker.receive(DEFAULT, most, LEASE, suspects=1)
+        expected = [*messages(10), message("suspect"), *messages(10, prefix="behind")]
+        assert ids(claimed) == [one.id for one in expected[:most]]
+
+
 async def test_priorities_hold_across_bundles(broker: RedisBroker) -> None:
     def level(priority: int) -> list[Message]:
         return messages(18, prefix=f"p{priority}", priority=priority)

@@ -25,22 +25,19 @@ local function with_suspects(C)
     return 1
   end
 
-  -- How many messages of a level are ready since before a time, as far as so many count.
+  -- How many messages of a level are ready since before a time, and `most` where there are more.
   function S.older(queue, priority, time, most)
     local found, last, count = 0, nil, 1
-    while found < most do
+    repeat
       local entries = Q.undelivered(queue, priority, count, last and '(' .. last)
       for _, entry in ipairs(entries) do
-        if Q.ready_since(entry) >= time then
-          return found
+        if found >= most or Q.ready_since(entry) >= time then
+          return math.min(found, most)
         end
         found, last = found + #(B.ready(queue, priority, entry) or {}), entry[1]
       end
-      if #entries < count then
-        break
-      end
       count = math.min(2 * count, Q.PORTION)
-    end
+    until #entries == 0
     return math.min(found, most)
   end
 
