@@ -1,7 +1,7 @@
 -- A bundle is an entry with several messages that were published together: for each a field as an entry of one message
 -- has. It stays while one of them is ready in it, which their records tell; what is granted of it goes aside.
 -- MOST: so many messages has a bundle at most, from `publish_alike`.
-local B = {MOST = 16}
+local B = {MOST = 16, ids = false, ready = false, leave = false}
 
 -- The ids in an entry; nothing when it cannot be read.
 function B.ids(entry)

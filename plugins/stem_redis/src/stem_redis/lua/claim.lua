@@ -10,6 +10,9 @@ local limit, count = tonumber(ARGV[4]), tonumber(ARGV[7])
 local C = {
   now = now, since = string.format('%.0f', now), deadline = string.format('%.0f', now + ARGV[1]),
   suspects = tonumber(ARGV[2]), serial = ARGV[3], taken = 0, granted = {},
+  -- Those below: a table that has to grow costs more than some functions.
+  note = false, grant_first = false, grant_entry = false, grant_bundle = false, next = false, back_to = false,
+  read = false, take = false,
 }
 
 -- Remember grant number C.taken.
@@ -21,13 +24,6 @@ function C.note(queue, number, id, token, record, meta, body)
   granted[at - 3], granted[at - 2], granted[at - 1], granted[at] = number, token, meta, body
 end
 
-function C.grant(queue, number, id, state, place, job, meta, body)
-  C.taken = C.taken + 1
-  job.state, job.queue, job.why = state, queue.name, ''
-  job.token = place .. '/' .. job.run .. '/' .. C.serial .. '.' .. C.taken
-  C.note(queue, number, id, job.token, Q.format(job), meta, body)
-end
-
 -- The usual case: the first run of a message.
 function C.grant_first(queue, number, priority, entry, ready, id, meta, body)
   C.taken = C.taken + 1
@@ -35,20 +31,6 @@ function C.grant_first(queue, number, priority, entry, ready, id, meta, body)
   local record = token .. '|L|' .. queue.name .. '|' .. priority .. '|' .. entry .. '|1|1|0|' .. C.since .. '|' .. ready
     .. '||'
   C.note(queue, number, id, token, record, meta, body)
-end
-
--- An entry that none of us wrote goes to the dead letters as it is.
-function C.quarantine(queue, priority, entry)
-  local id = 'unreadable.' .. entry[1]
-  local raw = table.concat(entry[2] or {}, ' ')
-  redis.call('HSET', queue.aside, id, string.char(0, 0, 0, 0, 255, 255, 255, 255) .. raw)
-  redis.call('ZADD', queue.dead, C.now, id)
-  redis.call('HSET', Q.JOBS, id, Q.format({
-    token = '', state = 'X', queue = queue.name, priority = priority, entry = '', run = '0', attempt = '1',
-    crashes = '0', first = '', ready = C.now, sealed = '',
-    why = '["unreadable","an entry without message in the stream"]',
-  }))
-  redis.call('XDEL', Q.stream(queue, priority), entry[1])
 end
 
 function C.grant_entry(queue, number, priority, entry)
@@ -103,32 +85,6 @@ function C.grant_bundle(queue, number, priority, entry, wanted, whole)
   queue.fewer = queue.fewer + math.max(0, count - 1)
   local emptied = queue.emptied[priority] or {}
   queue.emptied[priority], emptied[#emptied + 1] = emptied, entry[1]
-  return true
-end
-
--- The group is lost, or was never made: what is leased stands before what is ready.
-function C.regroup(queue, priority)
-  local key, last, count = Q.stream(queue, priority), nil, 1
-  repeat
-    local entries = redis.call('XRANGE', key, last and '(' .. last or '-', '+', 'COUNT', count)
-    if #entries == 0 and not last then
-      Q.disuse(queue, priority)
-      return false
-    end
-    local ready
-    for _, entry in ipairs(entries) do
-      local id = #entry[2] == 2 and Q.id(entry[2][1])
-      local record = id and redis.call('HGET', Q.JOBS, id)
-      if not record or string.match(record, '^[^|]*|(%a)') ~= 'L' then
-        ready = true
-        break
-      end
-      last = entry[1]
-    end
-    -- Mostly nothing is leased there, and what is ready may be much.
-    count = math.min(2 * count, Q.PORTION)
-  until ready or #entries == 0
-  redis.call('XGROUP', 'CREATE', key, Q.GROUP, last or '0')
   return true
 end
 
@@ -231,6 +187,60 @@ function C.take(queue, number, wanted)
   end
   return got
 end
+
+-- Rarely needed, as those of Q.
+setmetatable(C, {__index = function(_, name)
+  setmetatable(C, nil)
+
+  function C.grant(queue, number, id, state, place, job, meta, body)
+    C.taken = C.taken + 1
+    job.state, job.queue, job.why = state, queue.name, ''
+    job.token = place .. '/' .. job.run .. '/' .. C.serial .. '.' .. C.taken
+    C.note(queue, number, id, job.token, Q.format(job), meta, body)
+  end
+
+  -- An entry that none of us wrote goes to the dead letters as it is.
+  function C.quarantine(queue, priority, entry)
+    local id = 'unreadable.' .. entry[1]
+    local raw = table.concat(entry[2] or {}, ' ')
+    redis.call('HSET', queue.aside, id, string.char(0, 0, 0, 0, 255, 255, 255, 255) .. raw)
+    redis.call('ZADD', queue.dead, C.now, id)
+    redis.call('HSET', Q.JOBS, id, Q.format({
+      token = '', state = 'X', queue = queue.name, priority = priority, entry = '', run = '0', attempt = '1',
+      crashes = '0', first = '', ready = C.now, sealed = '',
+      why = '["unreadable","an entry without message in the stream"]',
+    }))
+    redis.call('XDEL', Q.stream(queue, priority), entry[1])
+  end
+
+  -- The group is lost, or was never made: what is leased stands before what is ready.
+  function C.regroup(queue, priority)
+    local key, last, count = Q.stream(queue, priority), nil, 1
+    repeat
+      local entries = redis.call('XRANGE', key, last and '(' .. last or '-', '+', 'COUNT', count)
+      if #entries == 0 and not last then
+        Q.disuse(queue, priority)
+        return false
+      end
+      local ready
+      for _, entry in ipairs(entries) do
+        local id = #entry[2] == 2 and Q.id(entry[2][1])
+        local record = id and redis.call('HGET', Q.JOBS, id)
+        if not record or string.match(record, '^[^|]*|(%a)') ~= 'L' then
+          ready = true
+          break
+        end
+        last = entry[1]
+      end
+      -- Mostly nothing is leased there, and what is ready may be much.
+      count = math.min(2 * count, Q.PORTION)
+    until ready or #entries == 0
+    redis.call('XGROUP', 'CREATE', key, Q.GROUP, last or '0')
+    return true
+  end
+
+  return C[name]
+end})
 
 local queues = {}
 for number = 1, count do

@@ -9,16 +9,13 @@
 --   first   when the attempt was first handed out; ready: since when it is ready, nothing when its entry begins with
 --           that time; sealed: its queue before a move
 --
--- Functions and constants are fields of a table: a closure over many locals costs more than what most of them do, and
--- all are made anew at every call of a script.
+-- All of this is made anew at every call of a script, so it has to cost little. Functions and constants are fields of a
+-- table, for a closure over many locals costs more; and of no more than sixteen fields, as making a table larger takes as
+-- long as making seven functions. What is rarely needed is made when it is asked for.
 local Q = {
   JOBS = KEYS[1], QUEUES = KEYS[2], PER_QUEUE = 21, GROUP = 'stem', PORTION = 500,
   -- The most wakes that lie in a queue, and how long, in milliseconds.
   WAKES = 8, WAKE_TTL = 5000,
-  -- As long as a wait lasts at most, in milliseconds.
-  OFFER_TTL = 1000,
-  -- Ranks of one priority are between a multiple of this and the next.
-  BAND = 2 ^ 42,
 }
 
 function Q.open(base, name)
@@ -26,30 +23,13 @@ function Q.open(base, name)
     base = base, name = name, levels = KEYS[base + 1], delayed = KEYS[base + 2], leases = KEYS[base + 3],
     suspects = KEYS[base + 4], aside = KEYS[base + 5], dead = KEYS[base + 6], settled = KEYS[base + 7],
     wake = KEYS[base + 8], offers = KEYS[base + 9], extra = KEYS[base + 10], picked = KEYS[base + 11],
+    -- Told by Q.used and Q.bundled. A claim adds some more.
+    used = false, surplus = 0, was_picked = false, tried = false, dry = false,
   }
 end
 
 function Q.stream(queue, priority)
   return KEYS[queue.base + 12 + priority]
-end
-
-function Q.parse(record)
-  local token, state, queue, priority, entry, run, attempt, crashes, first, ready, sealed, why = string.match(
-    record,
-    '^([^|]*)|([^|]*)|([^|]*)|([^|]*)|([^|]*)|([^|]*)|([^|]*)|([^|]*)|([^|]*)|([^|]*)|([^|]*)|(.*)$')
-  if ready == '' then
-    ready = string.match(entry, '^%d+') or ''
-  end
-  return {
-    token = token, state = state, queue = queue, priority = priority, entry = entry, run = run, attempt = attempt,
-    crashes = crashes, first = first, ready = ready, sealed = sealed, why = why,
-  }
-end
-
-function Q.format(job)
-  return job.token .. '|' .. job.state .. '|' .. job.queue .. '|' .. job.priority .. '|' .. job.entry .. '|' .. job.run
-    .. '|' .. job.attempt .. '|' .. job.crashes .. '|' .. job.first .. '|' .. job.ready .. '|' .. job.sealed .. '|'
-    .. job.why
 end
 
 -- The levels with a stream, as a text of digits.
@@ -68,23 +48,6 @@ function Q.bundled(queue)
   return queue.surplus, queue.was_picked
 end
 
-function Q.use(queue, priority)
-  if not string.find(Q.used(queue), priority, 1, true) then
-    queue.used = queue.used .. priority
-    redis.call('SET', queue.levels, queue.used)
-  end
-end
-
-function Q.disuse(queue, priority)
-  redis.call('DEL', Q.stream(queue, priority))
-  queue.used = string.gsub(Q.used(queue), priority, '')
-  if queue.used == '' then
-    redis.call('DEL', queue.levels, queue.extra, queue.picked)
-  else
-    redis.call('SET', queue.levels, queue.used)
-  end
-end
-
 -- Wake up to `count` of those who wait. A wake that nobody took is no second one.
 function Q.ring(queue, count)
   local missing = math.min(count, Q.WAKES) - redis.call('LLEN', queue.wake)
@@ -96,140 +59,6 @@ function Q.ring(queue, count)
     -- Those who wait come for what lies there: nothing that is published later is handed over before it.
     redis.call('ZREMRANGEBYSCORE', queue.offers, '(0', '+inf')
   end
-end
-
--- Offers of those who wait and have nothing stand in a sorted set by the time at which they end, and below zero, by the
--- time at which something was handed over on them, until they are taken back.
-function Q.offer(queue, offer, now)
-  -- Where a wake lies there is something to claim.
-  if redis.call('LLEN', queue.wake) == 0 then
-    -- Those of sessions that are gone, of both kinds.
-    redis.call('ZREMRANGEBYSCORE', queue.offers, 10000 - now, now - 10000)
-    redis.call('ZADD', queue.offers, now + Q.OFFER_TTL, offer)
-    redis.call('PEXPIRE', queue.offers, 10000)
-  end
-end
-
--- Take an offer back in these queues; 1 when something was handed over on it, else 0.
-function Q.take_back(queues, offer)
-  local handed = 0
-  for _, queue in ipairs(queues) do
-    local until_ = redis.call('ZSCORE', queue.offers, offer)
-    if until_ then
-      redis.call('ZREM', queue.offers, offer)
-      if tonumber(until_) < 0 then
-        handed = 1
-      end
-    end
-  end
-  return handed
-end
-
--- The order of what stands aside and is ready: priority, then time.
-function Q.rank(priority, ready)
-  return (9 - priority) * Q.BAND + ready
-end
-
--- Put a message at the end of its stream. An entry has one field, the value of which is the body. Its name is the id, or
--- since when the message is ready, a bar, and the id, with more behind it where this is not the first run.
-function Q.enter(queue, id, job, body, ready)
-  local meta = ready .. '|' .. id
-  if job.run ~= '0' or job.attempt ~= '1' or job.sealed ~= '' then
-    meta = meta .. '|' .. job.run .. '|' .. job.attempt .. '|' .. job.first .. '|' .. job.sealed
-  end
-  Q.use(queue, job.priority)
-  job.entry = redis.call('XADD', Q.stream(queue, job.priority), '*', meta, body)
-  job.state, job.ready = 'R', ready
-end
-
--- The entry of a message that is in a stream, or nothing. Of a bundle it is mostly asked for several times in turn.
-function Q.entry(queue, job)
-  local stream = Q.stream(queue, job.priority)
-  if Q.stream_read ~= stream or Q.entry_read ~= job.entry then
-    Q.stream_read, Q.entry_read = stream, job.entry
-    Q.found = redis.call('XRANGE', stream, job.entry, job.entry)[1]
-  end
-  return Q.found
-end
-
--- The id in the name of an entry.
-function Q.id(name)
-  return string.find(name, '|', 1, true) and string.match(name, '^%d+|([^|]+)') or name
-end
-
--- The body of a message in the stream.
-function Q.body_in_stream(queue, id, job)
-  local entry = Q.entry(queue, job)
-  local fields = entry and entry[2] or {}
-  if #fields <= 2 then
-    return fields[2]
-  end
-  for n = 1, #fields, 2 do
-    if Q.id(fields[n]) == id then
-      return fields[n + 1]
-    end
-  end
-end
-
-function Q.body_of(queue, id, job)
-  if job.state == 'R' or job.state == 'L' then
-    return Q.body_in_stream(queue, id, job)
-  end
-  return redis.call('HGET', queue.aside, id)
-end
-
--- Make ready what is due in these sorted sets: delays that are over, leases that have ended, in the order of their
--- times. Made only when something is due: that is rare, and a closure costs 0.2 us at every call of a script.
-function Q.promotion()
-  local M = {}
-
-  function M.one(queue, one, record)
-    local job = record and Q.parse(record)
-    local body = job and Q.body_of(queue, one.id, job)
-    if not body then
-      -- Somebody removed a part of it by hand: there is nothing left to deliver.
-      redis.call('ZREM', one.from, one.id)
-      redis.call('HDEL', Q.JOBS, one.id)
-      return
-    end
-    local aside, entry = job.state ~= 'L', job.entry
-    if job.state == 'H' then
-      -- Whoever it was handed to has not confirmed: it never started there.
-      job.token, job.first = '', ''
-      Q.enter(queue, one.id, job, body, one.time)
-    elseif one.from == queue.delayed and job.crashes == '0' then
-      Q.enter(queue, one.id, job, body, one.time)
-    else
-      if not aside then
-        redis.call('HSET', queue.aside, one.id, body)
-      end
-      redis.call('ZADD', queue.suspects, Q.rank(job.priority, one.time), one.id)
-      job.state, job.entry, job.ready = 'S', '', one.time
-    end
-    redis.call('HSET', Q.JOBS, one.id, Q.format(job))
-    redis.call('ZREM', one.from, one.id)
-    if not aside then
-      redis.call('XDEL', Q.stream(queue, job.priority), entry)
-    elseif job.state == 'R' then
-      redis.call('HDEL', queue.aside, one.id)
-    end
-  end
-
-  function M.all(queue, found)
-    table.sort(found, function(a, b)
-      return a.time < b.time or (a.time == b.time and a.place < b.place)
-    end)
-    local ids = {}
-    for n, one in ipairs(found) do
-      ids[n] = one.id
-    end
-    local records = redis.call('HMGET', Q.JOBS, unpack(ids))
-    for n, one in ipairs(found) do
-      M.one(queue, one, records[n])
-    end
-  end
-
-  return M
 end
 
 function Q.promote_from(queue, now, keys)
@@ -249,37 +78,217 @@ function Q.promote(queue, now)
   Q.promote_from(queue, now, {queue.delayed, queue.leases})
 end
 
--- What stands behind the last delivered entry of a stream: up to `count` entries.
-function Q.undelivered(queue, priority, count, after)
-  local key = Q.stream(queue, priority)
-  local start = after
-  if not start then
-    local groups = redis.pcall('XINFO', 'GROUPS', key)
-    start = '-'
-    if not groups.err and groups[1] then
-      for n = 1, #groups[1], 2 do
-        if groups[1][n] == 'last-delivered-id' then
-          start = '(' .. groups[1][n + 1]
+-- The id in the name of an entry.
+function Q.id(name)
+  return string.find(name, '|', 1, true) and string.match(name, '^%d+|([^|]+)') or name
+end
+
+setmetatable(Q, {__index = function(_, name)
+  setmetatable(Q, nil)
+  -- As long as a wait lasts at most, in milliseconds.
+  Q.OFFER_TTL = 1000
+  -- Ranks of one priority are between a multiple of this and the next.
+  Q.BAND = 2 ^ 42
+
+  function Q.parse(record)
+    local token, state, queue, priority, entry, run, attempt, crashes, first, ready, sealed, why = string.match(
+      record,
+      '^([^|]*)|([^|]*)|([^|]*)|([^|]*)|([^|]*)|([^|]*)|([^|]*)|([^|]*)|([^|]*)|([^|]*)|([^|]*)|(.*)$')
+    if ready == '' then
+      ready = string.match(entry, '^%d+') or ''
+    end
+    return {
+      token = token, state = state, queue = queue, priority = priority, entry = entry, run = run, attempt = attempt,
+      crashes = crashes, first = first, ready = ready, sealed = sealed, why = why,
+    }
+  end
+
+  function Q.format(job)
+    return job.token .. '|' .. job.state .. '|' .. job.queue .. '|' .. job.priority .. '|' .. job.entry .. '|' .. job.run
+      .. '|' .. job.attempt .. '|' .. job.crashes .. '|' .. job.first .. '|' .. job.ready .. '|' .. job.sealed .. '|'
+      .. job.why
+  end
+
+  function Q.use(queue, priority)
+    if not string.find(Q.used(queue), priority, 1, true) then
+      queue.used = queue.used .. priority
+      redis.call('SET', queue.levels, queue.used)
+    end
+  end
+
+  function Q.disuse(queue, priority)
+    redis.call('DEL', Q.stream(queue, priority))
+    queue.used = string.gsub(Q.used(queue), priority, '')
+    if queue.used == '' then
+      redis.call('DEL', queue.levels, queue.extra, queue.picked)
+    else
+      redis.call('SET', queue.levels, queue.used)
+    end
+  end
+
+  -- Offers of those who wait and have nothing stand in a sorted set by the time at which they end, and below zero, by the
+  -- time at which something was handed over on them, until they are taken back.
+  function Q.offer(queue, offer, now)
+    -- Where a wake lies there is something to claim.
+    if redis.call('LLEN', queue.wake) == 0 then
+      -- Those of sessions that are gone, of both kinds.
+      redis.call('ZREMRANGEBYSCORE', queue.offers, 10000 - now, now - 10000)
+      redis.call('ZADD', queue.offers, now + Q.OFFER_TTL, offer)
+      redis.call('PEXPIRE', queue.offers, 10000)
+    end
+  end
+
+  -- Take an offer back in these queues; 1 when something was handed over on it, else 0.
+  function Q.take_back(queues, offer)
+    local handed = 0
+    for _, queue in ipairs(queues) do
+      local until_ = redis.call('ZSCORE', queue.offers, offer)
+      if until_ then
+        redis.call('ZREM', queue.offers, offer)
+        if tonumber(until_) < 0 then
+          handed = 1
         end
       end
     end
+    return handed
   end
-  return redis.call('XRANGE', key, start, '+', 'COUNT', count)
-end
 
-function Q.ready_since(entry)
-  return tonumber(string.match(entry[2][1] or '', '^(%d+)|') or string.match(entry[1], '^%d+'))
-end
+  -- The order of what stands aside and is ready: priority, then time.
+  function Q.rank(priority, ready)
+    return (9 - priority) * Q.BAND + ready
+  end
 
--- Take away what an empty queue would leave.
-function Q.tidy(queue)
-  for priority in string.gmatch(Q.used(queue), '%d') do
-    if redis.call('XLEN', Q.stream(queue, priority)) == 0 then
-      Q.disuse(queue, priority)
+  -- Put a message at the end of its stream. An entry has one field, the value of which is the body. Its name is the id, or
+  -- since when the message is ready, a bar, and the id, with more behind it where this is not the first run.
+  function Q.enter(queue, id, job, body, ready)
+    local meta = ready .. '|' .. id
+    if job.run ~= '0' or job.attempt ~= '1' or job.sealed ~= '' then
+      meta = meta .. '|' .. job.run .. '|' .. job.attempt .. '|' .. job.first .. '|' .. job.sealed
+    end
+    Q.use(queue, job.priority)
+    job.entry = redis.call('XADD', Q.stream(queue, job.priority), '*', meta, body)
+    job.state, job.ready = 'R', ready
+  end
+
+  -- The entry of a message that is in a stream, or nothing. Of a bundle it is mostly asked for several times in turn.
+  function Q.entry(queue, job)
+    local stream = Q.stream(queue, job.priority)
+    if Q.stream_read ~= stream or Q.entry_read ~= job.entry then
+      Q.stream_read, Q.entry_read = stream, job.entry
+      Q.found = redis.call('XRANGE', stream, job.entry, job.entry)[1]
+    end
+    return Q.found
+  end
+
+  -- The body of a message in the stream.
+  function Q.body_in_stream(queue, id, job)
+    local entry = Q.entry(queue, job)
+    local fields = entry and entry[2] or {}
+    if #fields <= 2 then
+      return fields[2]
+    end
+    for n = 1, #fields, 2 do
+      if Q.id(fields[n]) == id then
+        return fields[n + 1]
+      end
     end
   end
-  if Q.used(queue) == '' and redis.call('EXISTS', queue.delayed, queue.leases, queue.suspects, queue.dead) == 0 then
-    redis.call('DEL', queue.wake)
-    redis.call('SREM', Q.QUEUES, queue.name)
+
+  function Q.body_of(queue, id, job)
+    if job.state == 'R' or job.state == 'L' then
+      return Q.body_in_stream(queue, id, job)
+    end
+    return redis.call('HGET', queue.aside, id)
   end
-end
+
+  -- Make ready what is due in these sorted sets: delays that are over, leases that have ended, in the order of their
+  -- times. Made only when something is due: that is rare, and a closure costs 0.2 us at every call of a script.
+  function Q.promotion()
+    local M = {}
+
+    function M.one(queue, one, record)
+      local job = record and Q.parse(record)
+      local body = job and Q.body_of(queue, one.id, job)
+      if not body then
+        -- Somebody removed a part of it by hand: there is nothing left to deliver.
+        redis.call('ZREM', one.from, one.id)
+        redis.call('HDEL', Q.JOBS, one.id)
+        return
+      end
+      local aside, entry = job.state ~= 'L', job.entry
+      if job.state == 'H' then
+        -- Whoever it was handed to has not confirmed: it never started there.
+        job.token, job.first = '', ''
+        Q.enter(queue, one.id, job, body, one.time)
+      elseif one.from == queue.delayed and job.crashes == '0' then
+        Q.enter(queue, one.id, job, body, one.time)
+      else
+        if not aside then
+          redis.call('HSET', queue.aside, one.id, body)
+        end
+        redis.call('ZADD', queue.suspects, Q.rank(job.priority, one.time), one.id)
+        job.state, job.entry, job.ready = 'S', '', one.time
+      end
+      redis.call('HSET', Q.JOBS, one.id, Q.format(job))
+      redis.call('ZREM', one.from, one.id)
+      if not aside then
+        redis.call('XDEL', Q.stream(queue, job.priority), entry)
+      elseif job.state == 'R' then
+        redis.call('HDEL', queue.aside, one.id)
+      end
+    end
+
+    function M.all(queue, found)
+      table.sort(found, function(a, b)
+        return a.time < b.time or (a.time == b.time and a.place < b.place)
+      end)
+      local ids = {}
+      for n, one in ipairs(found) do
+        ids[n] = one.id
+      end
+      local records = redis.call('HMGET', Q.JOBS, unpack(ids))
+      for n, one in ipairs(found) do
+        M.one(queue, one, records[n])
+      end
+    end
+
+    return M
+  end
+
+  -- What stands behind the last delivered entry of a stream: up to `count` entries.
+  function Q.undelivered(queue, priority, count, after)
+    local key = Q.stream(queue, priority)
+    local start = after
+    if not start then
+      local groups = redis.pcall('XINFO', 'GROUPS', key)
+      start = '-'
+      if not groups.err and groups[1] then
+        for n = 1, #groups[1], 2 do
+          if groups[1][n] == 'last-delivered-id' then
+            start = '(' .. groups[1][n + 1]
+          end
+        end
+      end
+    end
+    return redis.call('XRANGE', key, start, '+', 'COUNT', count)
+  end
+
+  function Q.ready_since(entry)
+    return tonumber(string.match(entry[2][1] or '', '^(%d+)|') or string.match(entry[1], '^%d+'))
+  end
+
+  -- Take away what an empty queue would leave.
+  function Q.tidy(queue)
+    for priority in string.gmatch(Q.used(queue), '%d') do
+      if redis.call('XLEN', Q.stream(queue, priority)) == 0 then
+        Q.disuse(queue, priority)
+      end
+    end
+    if Q.used(queue) == '' and redis.call('EXISTS', queue.delayed, queue.leases, queue.suspects, queue.dead) == 0 then
+      redis.call('DEL', queue.wake)
+      redis.call('SREM', Q.QUEUES, queue.name)
+    end
+  end
+
+  return Q[name]
+end})

@@ -21,17 +21,11 @@ local outcomes = redis.call('MGET', unpack(KEYS, OUTCOME + 1))
 
 -- What is to be kept is written at once or gathered here; what goes away is gathered and goes last.
 local S = {
-  now = now, exact = exact, window = window, marked = string.format('%.0f', now + window), queue = queue, orders = {},
-  changed = {}, bodies = {}, delayed = {}, suspects = {}, dead = {}, settled = {}, gone = {}, no_lease = {},
-  no_suspect = {}, no_aside = {}, entries = {}, finished = {}, statuses = {}, woken = 0, sooner = false,
+  now = now, exact = exact, window = window, queue = queue, orders = {}, gone = {}, no_lease = {}, no_aside = {},
+  no_suspect = {}, entries = {}, finished = {}, statuses = {}, woken = 0, sooner = false, promoted = false, gathered = false,
 }
 
-function S.put(list, a, b)
-  local at = #list
-  list[at + 1], list[at + 2] = a, b
-end
-
-function S.drop_entry(priority, entry)
+local function drop_entry(priority, entry)
   local list = S.entries[priority]
   if not list then
     list = {}
@@ -41,7 +35,7 @@ function S.drop_entry(priority, entry)
 end
 
 -- What to do is mostly the same for all, so it is taken apart once.
-function S.order(text)
+local function order(text)
   local verb, word, run, kind, ttl, why = string.match(text, '^(%a)|([^|]*)|(%d*)|(%a?)|(%d*)|(.*)$')
   local found = {verb = verb, word = word, run = run, kind = kind, ttl = tonumber(ttl) or 0, why = why, kept = ''}
   if run ~= '' then
@@ -52,107 +46,120 @@ function S.order(text)
   return found
 end
 
-function S.record(id, old, what, body)
-  if what.run == '' or not O.supersedes(tonumber(what.run), what.kind, old, S.now) then
-    return false
-  end
-  old.run, old.kind, old.kept, old.body = tonumber(what.run), what.kind, S.now + what.ttl, body
-  if what.kind == 't' then
-    table.insert(S.finished, id)
-    table.insert(S.statuses, body)
-  end
-  return true
-end
+-- What is needed for anything but a usual end of a run. Made when it is asked for, as some of Q.
+setmetatable(S, {__index = function(_, name)
+  setmetatable(S, nil)
+  S.gathered = {changed = {}, bodies = {}, delayed = {}, suspects = {}, dead = {}, settled = {}}
 
-function S.ack(key, old, id, token, what, status)
-  local outcome = O.parse(old or '')
-  S.record(id, outcome, what, status)
-  outcome.last = tonumber(string.match(token, '/(%d+)/[^/]+$'))
-  outcome.marked, outcome.token = S.now + S.window, string.sub(token, 1, -2)
-  O.write(key, outcome, S.now)
-end
-
--- The body leaves its place: the stream, or the hash of what stands aside.
-function S.lift(id, job)
-  if job.state == 'L' then
-    local body = Q.body_in_stream(S.queue, id, job)
-    S.drop_entry(job.priority, job.entry)
-    return body, true
+  function S.put(list, a, b)
+    local at = #list
+    list[at + 1], list[at + 2] = a, b
   end
-  return redis.call('HGET', S.queue.aside, id), false
-end
 
-function S.move_on(id, job, body, from_stream, ready_at)
-  local ready = ready_at <= S.now
-  if ready and job.crashes == '0' then
-    if not S.promoted then
-      -- So that what was due before stands before it.
-      S.promoted = true
-      Q.promote_from(S.queue, S.now, {S.queue.delayed})
+  function S.record(id, old, what, body)
+    if what.run == '' or not O.supersedes(tonumber(what.run), what.kind, old, S.now) then
+      return false
     end
-    Q.enter(S.queue, id, job, body, S.now)
-    if not from_stream then
-      table.insert(S.no_aside, id)
+    old.run, old.kind, old.kept, old.body = tonumber(what.run), what.kind, S.now + what.ttl, body
+    if what.kind == 't' then
+      table.insert(S.finished, id)
+      table.insert(S.statuses, body)
     end
-  else
-    if from_stream then
-      S.put(S.bodies, id, body)
-    end
-    if ready then
-      S.put(S.suspects, Q.rank(job.priority, S.now), id)
-    else
-      S.put(S.delayed, ready_at, id)
-      S.sooner = S.sooner or ready_at < S.now + 1000
-    end
-    job.state, job.entry, job.ready = ready and 'S' or 'D', '', ready_at
+    return true
   end
-  S.woken = S.woken + (ready and 1 or 0)
-end
 
-function S.give_back(key, old, id, record, token, what, status)
-  local outcome = O.parse(old or '')
-  if S.record(id, outcome, what, status) then
+  function S.ack(key, old, id, token, what, status)
+    local outcome = O.parse(old or '')
+    S.record(id, outcome, what, status)
+    outcome.last = tonumber(string.match(token, '/(%d+)/[^/]+$'))
+    outcome.marked, outcome.token = S.now + S.window, string.sub(token, 1, -2)
     O.write(key, outcome, S.now)
   end
-  local job = Q.parse(record)
-  local body, from_stream = S.lift(id, job)
-  job.token, job.why = '', ''
-  S.put(S.settled, S.now + S.window, string.sub(token, 1, -2))
-  if not body then
-    table.insert(S.gone, id)
-    return
-  end
-  if what.verb == 'X' then
-    if from_stream then
-      S.put(S.bodies, id, body)
-    end
-    S.put(S.dead, S.now, id)
-    job.state, job.entry, job.ready, job.why = 'X', '', S.now, what.why
-  else
-    local delay, crashes = string.match(what.word, '^([^,]*),?(%d*)$')
-    if what.verb == 'T' then
-      job.attempt, job.first = tostring(job.attempt + 1), ''
-    else
-      job.crashes = tostring(job.crashes + crashes)
-    end
-    delay = tonumber(delay)
-    S.move_on(id, job, body, from_stream, delay > 0 and math.ceil(S.exact + delay) or S.now)
-  end
-  S.put(S.changed, id, Q.format(job))
-end
 
-function S.settled_before(old, token)
-  local outcome = O.parse(old or '')
-  if outcome.token == token and outcome.marked > S.now then
-    return 1
+  -- The body leaves its place: the stream, or the hash of what stands aside.
+  function S.lift(id, job)
+    if job.state == 'L' then
+      local body = Q.body_in_stream(S.queue, id, job)
+      drop_entry(job.priority, job.entry)
+      return body, true
+    end
+    return redis.call('HGET', S.queue.aside, id), false
   end
-  local until_ = redis.call('ZSCORE', S.queue.settled, token)
-  return until_ and tonumber(until_) > S.now and 1 or 0
-end
+
+  function S.move_on(id, job, body, from_stream, ready_at)
+    local ready = ready_at <= S.now
+    if ready and job.crashes == '0' then
+      if not S.promoted then
+        -- So that what was due before stands before it.
+        S.promoted = true
+        Q.promote_from(S.queue, S.now, {S.queue.delayed})
+      end
+      Q.enter(S.queue, id, job, body, S.now)
+      if not from_stream then
+        table.insert(S.no_aside, id)
+      end
+    else
+      if from_stream then
+        S.put(S.gathered.bodies, id, body)
+      end
+      if ready then
+        S.put(S.gathered.suspects, Q.rank(job.priority, S.now), id)
+      else
+        S.put(S.gathered.delayed, ready_at, id)
+        S.sooner = S.sooner or ready_at < S.now + 1000
+      end
+      job.state, job.entry, job.ready = ready and 'S' or 'D', '', ready_at
+    end
+    S.woken = S.woken + (ready and 1 or 0)
+  end
+
+  function S.give_back(key, old, id, record, token, what, status)
+    local outcome = O.parse(old or '')
+    if S.record(id, outcome, what, status) then
+      O.write(key, outcome, S.now)
+    end
+    local job = Q.parse(record)
+    local body, from_stream = S.lift(id, job)
+    job.token, job.why = '', ''
+    S.put(S.gathered.settled, S.now + S.window, string.sub(token, 1, -2))
+    if not body then
+      table.insert(S.gone, id)
+      return
+    end
+    if what.verb == 'X' then
+      if from_stream then
+        S.put(S.gathered.bodies, id, body)
+      end
+      S.put(S.gathered.dead, S.now, id)
+      job.state, job.entry, job.ready, job.why = 'X', '', S.now, what.why
+    else
+      local delay, crashes = string.match(what.word, '^([^,]*),?(%d*)$')
+      if what.verb == 'T' then
+        job.attempt, job.first = tostring(job.attempt + 1), ''
+      else
+        job.crashes = tostring(job.crashes + crashes)
+      end
+      delay = tonumber(delay)
+      S.move_on(id, job, body, from_stream, delay > 0 and math.ceil(S.exact + delay) or S.now)
+    end
+    S.put(S.gathered.changed, id, Q.format(job))
+  end
+
+  function S.settled_before(old, token)
+    local outcome = O.parse(old or '')
+    if outcome.token == token and outcome.marked > S.now then
+      return 1
+    end
+    local until_ = redis.call('ZSCORE', S.queue.settled, token)
+    return until_ and tonumber(until_) > S.now and 1 or 0
+  end
+
+  return S[name]
+end})
 
 local verdicts, applied = {}, {}
 local gone, no_lease, finished, statuses = S.gone, S.no_lease, S.finished, S.statuses
-local orders, marked = S.orders, S.marked
+local orders, marked = S.orders, string.format('%.0f', now + window)
 for n = 1, count do
   local at = FIRST + (n - 1) * STRIDE
   local id, token, record, old = ids[n], ARGV[at + 1], records[n], outcomes[n]
@@ -162,7 +169,7 @@ for n = 1, count do
     verdicts[n] = 1
   else
     applied[id], verdicts[n] = true, 1
-    local what = orders[ARGV[at + 2]] or S.order(ARGV[at + 2])
+    local what = orders[ARGV[at + 2]] or order(ARGV[at + 2])
     local state = string.byte(record, #token + 1)
     no_lease[#no_lease + 1] = id
     if state == OVER then
@@ -174,7 +181,7 @@ for n = 1, count do
       gone[#gone + 1] = id
       local priority, entry, run = string.match(token, '^(%w)/([%d-]*)/?(%d+)/')
       if state == IN_STREAM then
-        S.drop_entry(priority, entry)
+        drop_entry(priority, entry)
       else
         table.insert(S.no_aside, id)
       end
@@ -195,40 +202,43 @@ for n = 1, count do
   end
 end
 
-function S.write(command, key, list)
+local function write(command, key, list)
   if #list > 0 then
     redis.call(command, key, unpack(list))
   end
 end
 
-S.write('HSET', queue.aside, S.bodies)
-S.write('ZREM', queue.suspects, S.no_suspect)
-S.write('ZADD', queue.delayed, S.delayed)
-S.write('ZADD', queue.suspects, S.suspects)
-S.write('ZADD', queue.dead, S.dead)
-if #S.settled > 0 then
-  redis.call('ZADD', queue.settled, unpack(S.settled))
-  redis.call('ZREMRANGEBYSCORE', queue.settled, '-inf', now)
-  redis.call('PEXPIRE', queue.settled, window)
+write('ZREM', queue.suspects, S.no_suspect)
+local more = S.gathered
+if more then
+  write('HSET', queue.aside, more.bodies)
+  write('ZADD', queue.delayed, more.delayed)
+  write('ZADD', queue.suspects, more.suspects)
+  write('ZADD', queue.dead, more.dead)
+  if #more.settled > 0 then
+    redis.call('ZADD', queue.settled, unpack(more.settled))
+    redis.call('ZREMRANGEBYSCORE', queue.settled, '-inf', now)
+    redis.call('PEXPIRE', queue.settled, window)
+  end
+  write('HSET', Q.JOBS, more.changed)
 end
-S.write('HSET', Q.JOBS, S.changed)
 for priority, list in pairs(S.entries) do
   redis.call('XDEL', Q.stream(queue, priority), unpack(list))
 end
-S.write('HDEL', queue.aside, S.no_aside)
-S.write('ZREM', queue.leases, no_lease)
-S.write('HDEL', Q.JOBS, gone)
+write('HDEL', queue.aside, S.no_aside)
+write('ZREM', queue.leases, no_lease)
+write('HDEL', Q.JOBS, gone)
 
 -- Dead letters go after their time, and when there are too many.
-if #S.dead > 0 then
+if more and #more.dead > 0 then
   local surplus = redis.call('ZCARD', queue.dead) - dead_most
   local old = redis.call('ZRANGEBYSCORE', queue.dead, '-inf', now - dead_age, 'LIMIT', 0, Q.PORTION)
   if surplus > #old then
     old = redis.call('ZRANGE', queue.dead, 0, math.min(surplus, Q.PORTION) - 1)
   end
-  S.write('HDEL', queue.aside, old)
-  S.write('HDEL', Q.JOBS, old)
-  S.write('ZREM', queue.dead, old)
+  write('HDEL', queue.aside, old)
+  write('HDEL', Q.JOBS, old)
+  write('ZREM', queue.dead, old)
 end
 if S.woken > 0 or S.sooner then
   Q.ring(queue, math.max(S.woken, 1))
