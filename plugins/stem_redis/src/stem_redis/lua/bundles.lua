@@ -7,8 +7,7 @@ local B = {MOST = 16, ids = false, ready = false, leave = false}
 function B.ids(entry)
   local fields, ids = entry[2], {}
   for at = 1, #fields, 2 do
-    -- The size of a header, which every body begins with, has three bytes at most.
-    if string.byte(fields[at + 1] or '') ~= 0 then
+    if not Q.ours(fields[at + 1]) then
       return
     end
     ids[(at + 1) / 2] = Q.id(fields[at])

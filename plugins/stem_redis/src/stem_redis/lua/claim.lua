@@ -36,7 +36,7 @@ end
 function C.grant_entry(queue, number, priority, entry)
   local fields = entry[2]
   local meta, body = fields[1], fields[2]
-  if #fields ~= 2 or string.byte(body) ~= 0 then
+  if #fields ~= 2 or not Q.ours(body) then
     return C.quarantine(queue, priority, entry)
   end
   local bar = string.find(meta, '|', 1, true)

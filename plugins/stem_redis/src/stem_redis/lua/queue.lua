@@ -78,6 +78,12 @@ function Q.promote(queue, now)
   Q.promote_from(queue, now, {queue.delayed, queue.leases})
 end
 
+-- Whether this is a body as we write them: the fifth byte begins the size of the signature, less than 16 MB, or all ones
+-- where there is none.
+function Q.ours(body)
+  return (string.byte(body or '', 5) or 1) % 255 == 0
+end
+
 -- The id in the name of an entry.
 function Q.id(name)
   return string.find(name, '|', 1, true) and string.match(name, '^%d+|([^|]+)') or name
