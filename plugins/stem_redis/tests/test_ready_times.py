@@ -124,3 +124,12 @@ async def test_a_lost_group_is_made_anew_behind_what_is_leased(broker: RedisBrok
     (again,) = await claim(broker)
     assert (again.message.id, again.receipt.run) == ("job-0000", 2)
     assert kinds(await broker.settle([Settlement(receipt=again.receipt, action=ACK)])) == ["done"]
+
+
+async def test_pages_leave_out_what_is_leased_where_the_group_is_lost(broker: RedisBroker, server: RedisServer) -> None:
+    for one in messages(5):
+        await broker.publish([one])
+    await broker.receive(DEFAULT, 3, LEASE)
+    server.command("XGROUP", "DESTROY", "{test:default}:p5", "stem")
+    for size in (1, 2, 5):
+        assert await _pages(broker, size, 5) == ["job-0003", "job-0004"]

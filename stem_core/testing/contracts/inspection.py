@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from stem_core.contracts import Broker, Inspectable, KeepsDeadLetters, TellsTime
-from stem_core.model import ACK, DeadLetter, Release, Retry, StoredMessage
+from stem_core.model import ACK, DeadLetter, Release, Retry, StoredMessage, Subscription
 from stem_core.testing.clock import FakeClock
 from stem_core.testing.contracts.base import (
     LEASE,
@@ -231,6 +231,18 @@ class InspectionContract(StoreContract):
         deliveries = await claim(broker, queue="other")
         assert ids(deliveries) == ["b2", "b1", "a2", "a1"]
         assert deliveries[3].attempt == 2
+
+    async def test_a_lease_that_ended_before_a_move_counts_as_a_crash(self, broker: Broker, clock: FakeClock) -> None:
+        view = self.facet(broker, Inspectable)
+        await broker.publish([message("a")])
+        held = await claim_one(broker)
+        clock.advance(LEASE + 1.0)
+        assert await view.move("default", "other") == 1
+        other = Subscription.of("other")
+        assert await broker.receive(other, 10, LEASE, suspects=0) == []
+        (moved,) = await broker.receive(other, 10, LEASE, suspects=1)
+        assert (moved.crashes, moved.receipt.run) == (1, 2)
+        assert await settle(broker, held, ACK) == "lost"
 
     async def test_moving_nothing_or_nowhere(self, broker: Broker) -> None:
         view = self.facet(broker, Inspectable)

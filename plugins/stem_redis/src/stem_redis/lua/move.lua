@@ -26,8 +26,10 @@ for n = 3, #ARGV do
       redis.call('HSET', to.aside, id, body)
       local key = state == 'D' and 'delayed' or 'suspects'
       redis.call('ZADD', to[key], redis.call('ZSCORE', from[key], id), id)
-      -- Whoever held it loses it.
-      job.token = ''
+      if job.token ~= '' then
+        -- Whoever held it loses it. That a lease ended still counts as a crash when the message is granted.
+        job.token = '-'
+      end
     end
     redis.call('HSET', Q.JOBS, id, Q.format(job))
     if state ~= 'R' then

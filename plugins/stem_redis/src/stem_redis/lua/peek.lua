@@ -84,6 +84,8 @@ local function level(priority)
   -- Whether what is before us in its entry, a bundle, was in the pages before.
   local passed = true
   local least = -1
+  -- Without a group what is leased cannot be told from what is ready by its place.
+  local grouped = Q.last_delivered(queue, priority)
   -- Entries to read at a time: bundles are not to be read for nothing.
   local portion = Q.bundled(queue) > 0 and math.ceil(limit / B.MOST) + 1 or limit
   if last and last.priority == tostring(priority) then
@@ -104,7 +106,7 @@ local function level(priority)
       if ready >= least then
         -- All behind it as well: those that are older came later.
         least = -1
-        for _, id in ipairs(B.ready(queue, priority, entry, #entry[2] == 2) or {}) do
+        for _, id in ipairs(B.ready(queue, priority, entry, grouped and #entry[2] == 2) or {}) do
           if passed then
             ids[#ids + 1] = id
           end

@@ -261,22 +261,24 @@ setmetatable(Q, {__index = function(_, name)
     return M
   end
 
-  -- What stands behind the last delivered entry of a stream: up to `count` entries.
-  function Q.undelivered(queue, priority, count, after)
-    local key = Q.stream(queue, priority)
-    local start = after
-    if not start then
-      local groups = redis.pcall('XINFO', 'GROUPS', key)
-      start = '-'
-      if not groups.err and groups[1] then
-        for n = 1, #groups[1], 2 do
-          if groups[1][n] == 'last-delivered-id' then
-            start = '(' .. groups[1][n + 1]
-          end
-        end
+  -- The last delivered entry of a stream; nothing when there is no group.
+  function Q.last_delivered(queue, priority)
+    local groups = redis.pcall('XINFO', 'GROUPS', Q.stream(queue, priority))
+    local group = not groups.err and groups[1] or {}
+    for n = 1, #group, 2 do
+      if group[n] == 'last-delivered-id' then
+        return group[n + 1]
       end
     end
-    return redis.call('XRANGE', key, start, '+', 'COUNT', count)
+  end
+
+  -- What stands behind the last delivered entry of a stream: up to `count` entries.
+  function Q.undelivered(queue, priority, count, after)
+    if not after then
+      local last = Q.last_delivered(queue, priority)
+      after = last and '(' .. last or '-'
+    end
+    return redis.call('XRANGE', Q.stream(queue, priority), after, '+', 'COUNT', count)
   end
 
   function Q.ready_since(entry)
