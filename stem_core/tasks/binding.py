@@ -71,7 +71,7 @@ class Binding:
         self._names = tuple(self._named)
         self._comparable = all(parameter.comparable for parameter in parameters)
         kinds = [parameter.type for parameter in self._positional]
-        #: Their types by how many arguments there may be, where all are scalars; empty where one is not.
+        #: Their types by how many arguments there may be, where all are scalars; empty where that is never enough.
         self._scalars: dict[int, list[object]] = {}
         if all(isinstance(kind, type) and kind in _SCALARS for kind in kinds):
             self._scalars = {count: kinds[:count] for count in range(self._enough, len(kinds) + 1)}

@@ -12,7 +12,7 @@ from contextlib import AbstractAsyncContextManager, contextmanager
 import pytest
 
 from stem_core.contracts import Broker
-from stem_core.model import ACK, Message, Release, Settlement, Subscription
+from stem_core.model import ACK, Message, Receipt, Release, Settlement, Subscription
 from stem_core.testing.clock import FakeClock
 from stem_core.testing.contracts.base import LEASE, OpenedStore, claim, ids, kinds, message, messages
 from stem_redis.broker import RedisBroker
@@ -180,15 +180,53 @@ async def test_a_lost_group_repeats_nothing_of_a_bundle(broker: RedisBroker, ser
     assert kinds(await broker.settle([Settlement(receipt=one.receipt, action=ACK) for one in held])) == ["done"] * 4
 
 
-async def test_several_fields_that_are_no_messages_are_kept_aside(broker: RedisBroker, server: RedisServer) -> None:
+@pytest.mark.parametrize(
+    "fields",
+    [
+        ("some", "thing", "odd", "here"),
+        ("|id", "body", "|", "here"),
+        ("name", b"abcd\0"),
+        ("name", b"abcd\0efgh"),
+        (b"\xff\xfe", b"abcd\xffefgh"),
+        ("name", b"\0\0\0\x09\xff\xff\xff\xff{}"),
+    ],
+)
+async def test_fields_that_are_no_messages_are_kept_aside(
+    broker: RedisBroker, server: RedisServer, fields: tuple[str | bytes, ...]
+) -> None:
     await broker.publish(messages(2))
-    server.command("XADD", STREAM, "*", "some", "thing", "odd", "here")
-    server.command("XADD", STREAM, "*", "|id", "body", "|", "here")
+    for _ in range(2):
+        server.command("XADD", STREAM, "*", *fields)
     await broker.publish(messages(2, prefix="behind"))
     assert ids(await claim(broker, 100)) == ["job-0000", "job-0001", "behind-0000", "behind-0001"]
     dead = await broker.dead_letters("default")
     assert [one.reason for one in dead] == ["unreadable", "unreadable"]
-    assert b"some thing odd here" in dead[0].message.payload
+    raw = b" ".join(field if isinstance(field, bytes) else field.encode() for field in fields)
+    assert dead[0].message.payload == raw
+    assert await ready(broker) == 0
+
+
+async def test_groups_of_others_do_not_matter(broker: RedisBroker, server: RedisServer) -> None:
+    await broker.publish(messages(40))
+    assert len(await broker.receive(DEFAULT, 3, LEASE)) == 3
+    server.command("XGROUP", "CREATE", STREAM, "aaa", "$")
+    assert len(await broker.peek("default")) == 37
+    assert (await broker.depth(["default"]))["default"].oldest_ready_age is not None
+
+
+async def test_no_receipt_is_good_for_what_was_moved(open_redis: OpenRedis) -> None:
+    clock = FakeClock()
+    async with open_redis(clock) as opened:
+        broker = opened.broker
+        await broker.publish([message("a")])
+        (held,) = await broker.receive(DEFAULT, 1, LEASE)
+        clock.advance(LEASE + 1.0)
+        assert isinstance(broker, RedisBroker)
+        assert await broker.move("default", "other") == 1
+        for token in (held.receipt.token, "-", ""):
+            receipt = Receipt(id="a", queue="other", run=1, token=token)
+            assert kinds(await broker.extend([receipt], LEASE)) == ["lost"]
+            assert kinds(await broker.settle([Settlement(receipt=receipt, action=ACK)])) == ["lost"]
 
 
 async def test_a_suspect_stands_between_bundles(open_redis: OpenRedis) -> None:

@@ -47,7 +47,7 @@ CHANGES: dict[str, Changes] = {
         "settle": (
             ("local records = redis.call('HMGET', Q.JOBS, unpack(ids))\n", "local records = {}\n"),
             ("local outcomes = redis.call('MGET', unpack(KEYS, OUTCOME + 1))\n", "local outcomes = {}\n"),
-            ("if not record or #token < 2 or string.sub(record, 1, #token) ~= token then\n", "if false then\n"),
+            ("if not record or #token < 3 or string.sub(record, 1, #token) ~= token then\n", "if false then\n"),
             ("local state = string.byte(record, #token + 1)\n", "local state = string.byte('l')\n"),
             ("if not old and (what.run == run or what.run == '') then\n", "if true then\n"),
             ("run .. '|' .. marked .. '|' .. token .. what.run", "run .. '|' .. marked .. '||' .. what.run"),

@@ -15,7 +15,7 @@ local verdicts, deadlines = {}, {}
 for n, id in ipairs(ids) do
   local token, record = ARGV[2 + 2 * n], records[n]
   verdicts[n] = 0
-  if record and #token > 0 and string.sub(record, 1, #token + 1) == token .. '|' then
+  if record and #token > 1 and string.sub(record, 1, #token + 1) == token .. '|' then
     verdicts[n] = 1
     deadlines[#deadlines + 1] = deadline
     deadlines[#deadlines + 1] = id

@@ -4,14 +4,15 @@
 -- A record of the index: token|state|queue|priority|entry|run|attempt|crashes|first|ready|sealed|why
 --   state   R ready in its stream, L leased and in its stream; aside, with the body in a hash: D delayed,
 --           S ready with crashes, l leased, H handed over to who waited and not confirmed yet, X dead
---   token   the newest grant that was not settled; it stays when the lease runs out, until somebody else is granted
+--   token   the newest grant that was not settled; it stays when the lease runs out, until somebody else is granted, or
+--           it is moved, which leaves a - that is nobody's
 --   entry   its entry in the stream of its priority (R, L)
 --   first   when the attempt was first handed out; ready: since when it is ready, nothing when its entry begins with
 --           that time; sealed: its queue before a move
 --
 -- All of this is made anew at every call of a script, so it has to cost little. Functions and constants are fields of a
--- table, for a closure over many locals costs more; and of no more than sixteen fields, as making a table larger takes as
--- long as making seven functions. What is rarely needed is made when it is asked for.
+-- table, for a closure over many locals costs more; and Q has no more than sixteen fields, as growing beyond takes as long
+-- as making seven functions. What is rarely needed is made when it is asked for.
 local Q = {
   JOBS = KEYS[1], QUEUES = KEYS[2], PER_QUEUE = 21, GROUP = 'stem', PORTION = 500,
   -- The most wakes that lie in a queue, and how long, in milliseconds.
@@ -23,7 +24,7 @@ function Q.open(base, name)
     base = base, name = name, levels = KEYS[base + 1], delayed = KEYS[base + 2], leases = KEYS[base + 3],
     suspects = KEYS[base + 4], aside = KEYS[base + 5], dead = KEYS[base + 6], settled = KEYS[base + 7],
     wake = KEYS[base + 8], offers = KEYS[base + 9], extra = KEYS[base + 10], picked = KEYS[base + 11],
-    -- Told by Q.used and Q.bundled. A claim adds some more.
+    -- By Q.used; the last two by a claim, which adds some more.
     used = false, surplus = 0, was_picked = false, tried = false, dry = false,
   }
 end
@@ -78,10 +79,11 @@ function Q.promote(queue, now)
   Q.promote_from(queue, now, {queue.delayed, queue.leases})
 end
 
--- Whether this is a body as we write them: the fifth byte begins the size of the signature, less than 16 MB, or all ones
--- where there is none.
+-- Whether this begins as a body that we wrote: with the size of a header that is in it, and that of a signature, of less
+-- than 16 MB, or all ones where there is none.
 function Q.ours(body)
-  return (string.byte(body or '', 5) or 1) % 255 == 0
+  local a, b, c, d, signature = string.byte(body or '', 1, 5)
+  return signature and signature % 255 == 0 and ((a * 256 + b) * 256 + c) * 256 + d + 8 <= #body
 end
 
 -- The id in the name of an entry.
@@ -164,8 +166,9 @@ setmetatable(Q, {__index = function(_, name)
     return (9 - priority) * Q.BAND + ready
   end
 
-  -- Put a message at the end of its stream. An entry has one field, the value of which is the body. Its name is the id, or
-  -- since when the message is ready, a bar, and the id, with more behind it where this is not the first run.
+  -- Put a message at the end of its stream. An entry has a field for each message, the value of which is the body. Its
+  -- name is the id, or as here: since when the message is ready, a bar, and the id, with more behind it where this is not
+  -- the first run.
   function Q.enter(queue, id, job, body, ready)
     local meta = ready .. '|' .. id
     if job.run ~= '0' or job.attempt ~= '1' or job.sealed ~= '' then
@@ -208,7 +211,7 @@ setmetatable(Q, {__index = function(_, name)
   end
 
   -- Make ready what is due in these sorted sets: delays that are over, leases that have ended, in the order of their
-  -- times. Made only when something is due: that is rare, and a closure costs 0.2 us at every call of a script.
+  -- times. Made only when something is due.
   function Q.promotion()
     local M = {}
 
@@ -264,10 +267,13 @@ setmetatable(Q, {__index = function(_, name)
   -- The last delivered entry of a stream; nothing when there is no group.
   function Q.last_delivered(queue, priority)
     local groups = redis.pcall('XINFO', 'GROUPS', Q.stream(queue, priority))
-    local group = not groups.err and groups[1] or {}
-    for n = 1, #group, 2 do
-      if group[n] == 'last-delivered-id' then
-        return group[n + 1]
+    for _, group in ipairs(groups.err and {} or groups) do
+      local facts = {}
+      for n = 1, #group, 2 do
+        facts[group[n]] = group[n + 1]
+      end
+      if facts.name == Q.GROUP then
+        return facts['last-delivered-id']
       end
     end
   end

@@ -163,7 +163,7 @@ local orders, marked = S.orders, string.format('%.0f', now + window)
 for n = 1, count do
   local at = FIRST + (n - 1) * STRIDE
   local id, token, record, old = ids[n], ARGV[at + 1], records[n], outcomes[n]
-  if not record or #token < 2 or string.sub(record, 1, #token) ~= token then
+  if not record or #token < 3 or string.sub(record, 1, #token) ~= token then
     verdicts[n] = S.settled_before(old, string.sub(token, 1, -2))
   elseif applied[id] then
     verdicts[n] = 1

@@ -44,6 +44,10 @@ local function with_suspects(C)
   -- One level that holds suspects too: by the time since which each is ready.
   function S.take(queue, number, priority, wanted, waiting)
     local got = 0
+    if string.find(Q.used(queue), priority, 1, true) and not Q.last_delivered(queue, priority) then
+      -- Else all that is leased there would be looked at for each suspect.
+      C.regroup(queue, priority)
+    end
     for _, suspect in ipairs(waiting) do
       local older = got < wanted and S.older(queue, priority, suspect.ready, wanted - got) or 0
       if older > 0 then
