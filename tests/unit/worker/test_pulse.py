@@ -17,7 +17,7 @@ from stem_core.worker.progress import ProgressWriter
 from stem_core.worker.pulse import Pulse
 from stem_core.worker.watchdog import Watchdog
 from support.bench import bench, flaky_app
-from support.until import until
+from support.until import PATIENCE, until
 
 
 @pytest.fixture
@@ -264,7 +264,11 @@ class TestRunningAndProgress:
         async with app.open(), Worker(app):
             handle = await t.enqueue()
             await until(lambda: heard)
-            assert (await handle.status()).progress.percent == 50
+            # The signal is told first, and the record written in another thread.
+            async with asyncio.timeout(PATIENCE):
+                while (progress := (await handle.status()).progress) is None:  # noqa: ASYNC110 - no event tells
+                    await asyncio.sleep(0.001)
+            assert progress.percent == 50
             go.set()
         assert (heard[0].progress.percent, heard[0].id) == (50.0, handle.id)
 
