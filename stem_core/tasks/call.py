@@ -24,6 +24,7 @@ class TaskCall(msgspec.Struct, Generic[R], eq=False, gc=False):
     # Ten thousand objects that Python's collector keeps an eye on make it look through all there is, in the middle of
     # an ``enqueue_many``: 20 ms. So it does not know of calls and handles. The price: an app that can be reached only
     # from its own calls and handles, as from a closure of a task that keeps some, is never freed.
+
     #: The registered name.
     name: str
     #: The encoded arguments, JSON text ``[args, kwargs]``.

@@ -42,9 +42,9 @@ end
 -- moved, or comes back, keeps its time and stands behind what was there.
 local function youngest_up_to_last()
   local key, to, found = Q.stream(queue, last.priority), last.entry, tonumber(last.ready)
-  local first = Q.undelivered(queue, last.priority, 1)[1]
+  local first, count = Q.undelivered(queue, last.priority, 1)[1], 1
   while first do
-    local entries = redis.call('XREVRANGE', key, to, first[1], 'COUNT', Q.PORTION)
+    local entries = redis.call('XREVRANGE', key, to, first[1], 'COUNT', count)
     for _, entry in ipairs(entries) do
       found = math.max(found, Q.ready_since(entry))
       -- By the number of its entry, and no number before it is higher.
@@ -52,10 +52,11 @@ local function youngest_up_to_last()
         return found
       end
     end
-    if #entries < Q.PORTION then
+    if #entries < count then
       break
     end
-    to = '(' .. entries[#entries][1]
+    -- Mostly the first one tells.
+    to, count = '(' .. entries[#entries][1], math.min(2 * count, Q.PORTION)
   end
   return found
 end

@@ -71,7 +71,7 @@ function Q.promote_from(queue, now, keys)
     end
   end
   if #found > 0 then
-    Q.promotion().all(queue, found)
+    Q.promote_all(queue, found)
   end
 end
 
@@ -211,57 +211,51 @@ setmetatable(Q, {__index = function(_, name)
   end
 
   -- Make ready what is due in these sorted sets: delays that are over, leases that have ended, in the order of their
-  -- times. Made only when something is due.
-  function Q.promotion()
-    local M = {}
-
-    function M.one(queue, one, record)
-      local job = record and Q.parse(record)
-      local body = job and Q.body_of(queue, one.id, job)
-      if not body then
-        -- Somebody removed a part of it by hand: there is nothing left to deliver.
-        redis.call('ZREM', one.from, one.id)
-        redis.call('HDEL', Q.JOBS, one.id)
-        return
-      end
-      local aside, entry = job.state ~= 'L', job.entry
-      if job.state == 'H' then
-        -- Whoever it was handed to has not confirmed: it never started there.
-        job.token, job.first = '', ''
-        Q.enter(queue, one.id, job, body, one.time)
-      elseif one.from == queue.delayed and job.crashes == '0' then
-        Q.enter(queue, one.id, job, body, one.time)
-      else
-        if not aside then
-          redis.call('HSET', queue.aside, one.id, body)
-        end
-        redis.call('ZADD', queue.suspects, Q.rank(job.priority, one.time), one.id)
-        job.state, job.entry, job.ready = 'S', '', one.time
-      end
-      redis.call('HSET', Q.JOBS, one.id, Q.format(job))
+  -- times.
+  function Q.promote_one(queue, one, record)
+    local job = record and Q.parse(record)
+    local body = job and Q.body_of(queue, one.id, job)
+    if not body then
+      -- Somebody removed a part of it by hand: there is nothing left to deliver.
       redis.call('ZREM', one.from, one.id)
+      redis.call('HDEL', Q.JOBS, one.id)
+      return
+    end
+    local aside, entry = job.state ~= 'L', job.entry
+    if job.state == 'H' then
+      -- Whoever it was handed to has not confirmed: it never started there.
+      job.token, job.first = '', ''
+      Q.enter(queue, one.id, job, body, one.time)
+    elseif one.from == queue.delayed and job.crashes == '0' then
+      Q.enter(queue, one.id, job, body, one.time)
+    else
       if not aside then
-        redis.call('XDEL', Q.stream(queue, job.priority), entry)
-      elseif job.state == 'R' then
-        redis.call('HDEL', queue.aside, one.id)
+        redis.call('HSET', queue.aside, one.id, body)
       end
+      redis.call('ZADD', queue.suspects, Q.rank(job.priority, one.time), one.id)
+      job.state, job.entry, job.ready = 'S', '', one.time
     end
-
-    function M.all(queue, found)
-      table.sort(found, function(a, b)
-        return a.time < b.time or (a.time == b.time and a.place < b.place)
-      end)
-      local ids = {}
-      for n, one in ipairs(found) do
-        ids[n] = one.id
-      end
-      local records = redis.call('HMGET', Q.JOBS, unpack(ids))
-      for n, one in ipairs(found) do
-        M.one(queue, one, records[n])
-      end
+    redis.call('HSET', Q.JOBS, one.id, Q.format(job))
+    redis.call('ZREM', one.from, one.id)
+    if not aside then
+      redis.call('XDEL', Q.stream(queue, job.priority), entry)
+    elseif job.state == 'R' then
+      redis.call('HDEL', queue.aside, one.id)
     end
+  end
 
-    return M
+  function Q.promote_all(queue, found)
+    table.sort(found, function(a, b)
+      return a.time < b.time or (a.time == b.time and a.place < b.place)
+    end)
+    local ids = {}
+    for n, one in ipairs(found) do
+      ids[n] = one.id
+    end
+    local records = redis.call('HMGET', Q.JOBS, unpack(ids))
+    for n, one in ipairs(found) do
+      Q.promote_one(queue, one, records[n])
+    end
   end
 
   -- The last delivered entry of a stream; nothing when there is no group.
