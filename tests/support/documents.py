@@ -63,7 +63,8 @@ _VARYING: tuple[tuple[str, str], ...] = (
     (r"\bpid \d+", "pid <n>"),
     (r"\bprocess \[\d+\]", "process [<n>]"),
     (r"\b(concurrency|prefetch): \d+", r"\1: <n>"),
-    (r"\b\d+\.\d+ (m?s)\b", r"<n> \1"),
+    # With what fills the column behind it.
+    (r"\b\d+\.\d+ (m?s)\b *", r"<n> \1 "),
     (r"\b\d+ B\b", "<n> B"),
     (r"\b\d+\.\d+s\b", "<n>s"),
     (r"^(plugins\b.*?)\b(nats, |redis, )+", r"\1"),  # plugins that only the environment of these tests has

@@ -88,8 +88,9 @@ class Child:
         self._max_tasks = _about(plan.max_tasks)
         self._max_memory = _about(plan.max_memory)
         self._too_old = False
-        age = _about(plan.max_age)
-        self._age = None if age is None else loop.call_later(age, self._grow_old)
+        self._max_age = _about(plan.max_age)
+        #: Counts from when it is ready: one that grew old before, on a busy machine, would have nobody to tell.
+        self._age: asyncio.TimerHandle | None = None
         self._overdue: asyncio.TimerHandle | None = None
         self._pidfd = _open_pidfd(self.pid)
         if self._pidfd is not None:
@@ -152,7 +153,7 @@ class Child:
 
     def _grow_old(self) -> None:
         self._too_old = True
-        if self.ready and self.job is None:
+        if self.job is None:
             self._owner.on_worn(self)
 
     def _send(self, data: bytes) -> None:
@@ -215,6 +216,8 @@ class Child:
                 self._owner.on_news(self, body)
         elif kind == frames.READY:
             self.ready = True
+            if self._max_age is not None:
+                self._age = self._loop.call_later(self._max_age, self._grow_old)
             self._owner.on_ready(self)
         elif kind == frames.REFUSED:
             self._owner.on_refused(self, body.decode())
