@@ -383,6 +383,12 @@ class TestReplacement:
         assert worker.alive
         assert len(site.ledger.wait_for("child-init", 2)) >= 2
 
+    async def test_when_it_starts_more_slowly_than_it_grows_old(self, site):
+        site.environment["STEM_TEST_CHILD_INIT"] = "2.5"
+        site.worker("-c", "1", max_age_per_child="1s")
+        child = site.ledger.wait_for("child-init")[0]["child"]
+        await all_gone([child], 20.0)
+
 
 async def test_children_for_queues_that_are_not_read_start_with_the_first_call(site):
     worker = site.worker("-Q", "other", "-c", "1")

@@ -41,6 +41,7 @@ def _note(event: str, ctx: TaskContext | None = None, **facts: Any) -> None:
 
 @app.signals.worker_child_init.connect
 async def _child_init(event: WorkerChildInitEvent) -> None:
+    await asyncio.sleep(float(os.environ.get("STEM_TEST_CHILD_INIT", "0")))
     _note("child-init", child=event.pid)
 
 
